@@ -1,0 +1,33 @@
+"""scikit-learn estimators that look ahead before they pay."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lookahead_sk._version import __version__
+
+if TYPE_CHECKING:
+    from lookahead_sk.optimization import TwoStepConstrainedBO
+    from lookahead_sk.routing import LookaheadRouter
+
+__all__ = ["LookaheadRouter", "TwoStepConstrainedBO", "__version__"]
+
+_HOMES = {
+    "LookaheadRouter": "lookahead_sk.routing",
+    "TwoStepConstrainedBO": "lookahead_sk.optimization",
+}
+_SUBMODULES = ("baselines", "datasets", "metrics", "optimization", "routing")
+
+
+def __getattr__(name: str) -> Any:
+    # torch alone takes more than a second to import: nothing heavy is loaded before it is asked for.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f"lookahead_sk.{name}")
+    raise AttributeError(f"module 'lookahead_sk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_SUBMODULES])

@@ -1,0 +1,113 @@
+"""Checks of parameters shared by every estimator, and the words of their errors.
+
+Every message has the form ``{name} must be {what is accepted}; got {value!r}.``
+A kind that is wrong raises ``TypeError``, a value that is wrong ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+
+def short_repr(value: object, limit: int = 80) -> str:
+    """``repr`` of a value, cut so that an error message stays readable."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def reject(
+    name: str, accepted: str, value: object, *, kind: type[Exception] = ValueError, hint: str = ""
+) -> NoReturn:
+    """Raise the house error message for one parameter."""
+    message = f"{name} must be {accepted}; got {short_repr(value)}."
+    raise kind(f"{message} {hint}" if hint else message)
+
+
+def _interval(low: float, high: float, closed: str) -> str:
+    left = "[" if closed in ("left", "both") and math.isfinite(low) else "("
+    right = "]" if closed in ("right", "both") and math.isfinite(high) else ")"
+    return f"{left}{low:g}, {high:g}{right}"
+
+
+def _check_number(
+    value: Any, name: str, kind: type, noun: str, low: float, high: float, closed: str
+) -> None:
+    accepted = f"{noun} in {_interval(low, high, closed)}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, kind):
+        reject(name, accepted, value, kind=TypeError)
+    number = float(value)
+    above = number >= low if closed in ("left", "both") else number > low
+    below = number <= high if closed in ("right", "both") else number < high
+    if not (above and below):  # also refuses NaN
+        reject(name, accepted, value)
+
+
+def check_int(
+    value: Any, name: str, low: float = -math.inf, high: float = math.inf, closed: str = "both"
+) -> int:
+    """Return ``value`` as an int inside an interval, or raise.
+
+    Parameters
+    ----------
+    value : object
+        What the user gave.
+    name : str
+        Name of the parameter, for the message.
+    low, high : float, default=-inf and inf
+        The interval.
+    closed : {"both", "left", "right", "neither"}, default="both"
+        Which ends of the interval are accepted.
+
+    Returns
+    -------
+    int
+        The checked value.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not an integer.
+    ValueError
+        If ``value`` lies outside the interval.
+    """
+    _check_number(value, name, numbers.Integral, "an int", low, high, closed)
+    return int(value)
+
+
+def check_float(
+    value: Any, name: str, low: float = -math.inf, high: float = math.inf, closed: str = "both"
+) -> float:
+    """Return ``value`` as a float inside an interval, or raise; see `check_int`."""
+    _check_number(value, name, numbers.Real, "a float", low, high, closed)
+    return float(value)
+
+
+def check_choice(value: Any, name: str, options: Iterable[Any]) -> Any:
+    """Return ``value`` if it is one of ``options``, or raise ``ValueError`` naming them."""
+    accepted = list(options)
+    if not any(value is option or (isinstance(value, str) and value == option) for option in accepted):
+        reject(name, "one of " + ", ".join(repr(option) for option in accepted), value)
+    return value
+
+
+def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.NDArray[np.float64]:
+    """Return ``values`` as a new float64 array; NaN and infinity are left to the caller.
+
+    Raises
+    ------
+    ValueError
+        If the values are not numbers or have another number of dimensions.
+    """
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers; {error}.") from error
+    if ndim is not None and array.ndim != ndim:
+        reject(name, f"a {ndim}-D array", f"shape {array.shape}")
+    return array
