@@ -1,4 +1,4 @@
-"""Paired bootstrap over prompts: is one router better than another, and by how much?"""
+"""Paired bootstrap over prompts: by how much is one router better than another."""
 
 from __future__ import annotations
 

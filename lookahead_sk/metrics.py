@@ -284,11 +284,13 @@ def oracle_gain_score(
 
     Parameters
     ----------
-    scores, chosen, models, sample_weight, groups : object
+    scores, chosen : object
         As in `routing_score`.
     best_single : label or int
         The model that is best on the training data, see `best_single_model`. It has to be given:
         the model that is best on the test data is not known to anyone who has to choose.
+    models, sample_weight, groups : object
+        As in `routing_score`.
     average : {"micro", "macro"}, default="micro"
         Whether the three means are taken over prompts, or over the means of the groups.
 
