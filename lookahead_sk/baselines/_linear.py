@@ -89,12 +89,13 @@ def ridge_path(Z: Floats, Y: Floats, w: Floats, penalties: Floats) -> list[Linea
 
 
 def reduce_rank(model: LinearModel, Z: Floats, w: Floats, penalty: float, rank: int) -> LinearModel:
-    r"""Best model of a given rank, from the ridge solution of the same penalty.
+    r"""Model whose differences between candidates have a given rank, from the ridge solution.
 
-    Among all B of rank r, the penalised loss is least at :math:`B V_r V_r^\top`, with :math:`B`
-    the ridge solution and :math:`V_r` the r leading eigenvectors of :math:`B^\top (Z^\top Z + a)
-    B`. The factors are then :math:`Z B V_r` of the prompts and the rows of :math:`V_r` of the
-    models.
+    The coefficients are split into their mean over the candidates, which is how hard a prompt is
+    and is kept, and the deviations from it, :math:`D`, which decide the routing. Among all
+    deviations of rank r, the penalised loss is least at :math:`D V_r V_r^\top`, with :math:`V_r`
+    the r leading eigenvectors of :math:`D^\top (Z^\top Z + a) D`. The factors are then :math:`Z D
+    V_r` of the prompts and the rows of :math:`V_r` of the candidates.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def reduce_rank(model: LinearModel, Z: Floats, w: Floats, penalty: float, rank: 
     penalty : float
         Its penalty.
     rank : int
-        At least 1; nothing changes from K on.
+        At least 1; nothing changes from K - 1 on.
 
     Returns
     -------
@@ -120,10 +121,12 @@ def reduce_rank(model: LinearModel, Z: Floats, w: Floats, penalty: float, rank: 
        Analysis and Data Mining 4, 2011, section 2.
     """
     mean_z = np.average(Z, axis=0, weights=w)
-    fitted = ((Z - mean_z) * np.sqrt(w)[:, None]) @ model.coef  # (n, K)
-    _, V = np.linalg.eigh(fitted.T @ fitted + penalty * model.coef.T @ model.coef)
+    shared = model.coef.mean(axis=1, keepdims=True)  # (d, 1)
+    deviations = model.coef - shared
+    fitted = ((Z - mean_z) * np.sqrt(w)[:, None]) @ deviations  # (n, K)
+    _, V = np.linalg.eigh(fitted.T @ fitted + penalty * deviations.T @ deviations)
     leading = V[:, ::-1][:, :rank]  # (K, r)
-    coef = model.coef @ leading @ leading.T
+    coef = shared + deviations @ leading @ leading.T
     mean_y = model.intercept + mean_z @ model.coef
     return LinearModel(coef, mean_y - mean_z @ coef)
 

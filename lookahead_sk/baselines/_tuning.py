@@ -1,4 +1,10 @@
-"""Choosing a baseline's own parameter by what routing with it would have earned."""
+"""Choosing a baseline's own parameter by the error it makes out of fold.
+
+What routing needs is which model is better on a prompt and by how much, not how hard the prompt
+is. The criterion is therefore the squared error of the differences between the models' scores: it
+is as smooth as a squared error, where the mean score of the models routed to is noisy, and unlike
+the plain squared error it does not reward a baseline for knowing which prompts are hard.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +21,44 @@ Ints = npt.NDArray[np.intp]
 Predict = Callable[[Ints, Ints], Floats]
 
 
-def routed_reward(quality: Floats, Y: Floats, w: Floats) -> float:
-    """Weighted mean score of the models of highest quality, over the cells that were observed."""
-    reward = Y[np.arange(len(Y)), quality.argmax(axis=1)]
-    seen = ~np.isnan(reward)
-    if not w[seen].sum() > 0:
-        return -np.inf
-    return float(np.average(reward[seen], weights=w[seen]))
+def _centred(values: Floats, seen: npt.NDArray[np.bool_]) -> Floats:
+    """Values minus their mean over the observed models of each prompt; 0 where not observed."""
+    filled = np.where(seen, values, 0.0)
+    means = filled.sum(axis=-1, keepdims=True) / np.maximum(seen.sum(axis=-1, keepdims=True), 1)
+    return np.where(seen, values - means, 0.0)
 
 
-def first_best(rewards: Floats) -> int:
-    """The first candidate whose reward is the highest up to rounding: simplest candidates first."""
-    return int(np.flatnonzero(rewards >= rewards.max() - 1e-12)[0])
+def difference_error(quality: Floats, Y: Floats, w: Floats) -> float:
+    """Weighted mean over prompts of the squared errors of centred qualities.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n, K)
+        Predicted scores.
+    Y : ndarray of shape (n, K)
+        Scores, NaN where not observed. Both are centred over the observed models of each prompt.
+    w : ndarray of shape (n,)
+        Weights of the prompts.
+
+    Returns
+    -------
+    float
+        Up to the factor K, the mean over pairs of models of the squared error of their difference.
+    """
+    seen = ~np.isnan(Y)
+    errors = np.sum((_centred(quality, seen) - _centred(Y, seen)) ** 2, axis=1)
+    return float(np.average(errors, weights=w)) if w.sum() > 0 else 0.0
+
+
+def first_least(errors: Floats) -> int:
+    """The first candidate of least error up to rounding: the simplest candidates come first."""
+    return int(np.flatnonzero(errors <= errors.min() + 1e-12)[0])
 
 
 def cross_validated(
     predict: Predict, Y: Floats, w: Floats, n_splits: int, rng: np.random.RandomState
 ) -> Floats:
-    """Routed reward of every candidate, out of fold.
+    """Error of every candidate, out of fold.
 
     Parameters
     ----------
@@ -51,7 +77,7 @@ def cross_validated(
     -------
     ndarray of shape (A,)
         A fold in whose training part some model was not observed at all is left out; if no fold
-        remains, all rewards are equal.
+        remains, the first candidate is as good as any: a single zero.
     """
     parts = np.array_split(rng.permutation(len(Y)), n_splits)
     predicted, judged = [], []
@@ -64,4 +90,4 @@ def cross_validated(
     if not predicted:
         return np.zeros(1)
     rows, quality = np.concatenate(judged), np.concatenate(predicted, axis=1)
-    return np.array([routed_reward(candidate, Y[rows], w[rows]) for candidate in quality])
+    return np.array([difference_error(candidate, Y[rows], w[rows]) for candidate in quality])

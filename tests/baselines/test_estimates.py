@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from lookahead_sk.baselines._linear import penalty_scale, reduce_rank, ridge_path
 from lookahead_sk.baselines._local import cluster_means, memberships, model_means, neighbour_means
 from lookahead_sk.baselines._mlp import Schedule, train_network
-from lookahead_sk.baselines._tuning import cross_validated, first_best, routed_reward
+from lookahead_sk.baselines._tuning import cross_validated, difference_error, first_least
 
 
 @pytest.fixture
@@ -48,10 +48,11 @@ def test_each_model_is_fitted_where_it_was_observed(with_gaps):
 
 
 def penalised_loss(factors, Z, Y, w, penalty, rank):
-    """Loss of B = P V', as a function of the factors."""
+    """Loss of B = P V' on scores centred over models, as a function of the factors."""
     P, V = np.split(factors, [Z.shape[1] * rank])
     B = P.reshape(-1, rank) @ V.reshape(-1, rank).T
-    Zc, Yc = (A - np.average(A, axis=0, weights=w) for A in (Z, Y))
+    Yc = Y - Y.mean(axis=1, keepdims=True)
+    Zc, Yc = (A - np.average(A, axis=0, weights=w) for A in (Z, Yc))
     return np.sum(w[:, None] * (Yc - Zc @ B) ** 2) + penalty * np.sum(B**2)
 
 
@@ -61,18 +62,28 @@ def test_reduced_rank_is_the_minimum_that_a_search_over_factors_finds(problem, r
     penalty = 5.0
     (full,) = ridge_path(Z, Y, w, np.array([penalty]))
     model = reduce_rank(full, Z, w, penalty, rank)
-    assert np.linalg.matrix_rank(model.coef) == rank
+    deviations = model.coef - model.coef.mean(axis=1, keepdims=True)
+    assert np.linalg.matrix_rank(deviations) == rank
     arguments = (Z, Y, w, penalty, rank)
-    U, s, Vt = np.linalg.svd(model.coef)
+    U, s, Vt = np.linalg.svd(deviations)
     ours = penalised_loss(
         np.concatenate([(U[:, :rank] * s[:rank]).ravel(), Vt[:rank].T.ravel()]), *arguments
     )
     rng = np.random.RandomState(3)
     found = min(
         minimize(penalised_loss, rng.standard_normal(10 * rank), args=arguments).fun
-        for _ in range(5)
+        for _ in range(4)
     )
     assert ours == pytest.approx(found, rel=1e-6)
+
+
+def test_the_mean_over_models_is_left_as_it_was(problem):
+    Z, Y, w = problem
+    (full,) = ridge_path(Z, Y, w, np.array([5.0]))
+    reduced = reduce_rank(full, Z, w, 5.0, 1)
+    np.testing.assert_allclose(
+        reduced.predict(Z).mean(axis=1), full.predict(Z).mean(axis=1), atol=1e-10
+    )
 
 
 def test_the_intercept_of_a_reduced_model_keeps_the_means(problem):
@@ -85,10 +96,10 @@ def test_the_intercept_of_a_reduced_model_keeps_the_means(problem):
         )
 
 
-def test_full_rank_changes_nothing(problem):
+def test_all_ranks_but_one_change_nothing(problem):
     Z, Y, w = problem
     (full,) = ridge_path(Z, Y, w, np.array([5.0]))
-    np.testing.assert_allclose(reduce_rank(full, Z, w, 5.0, 4).coef, full.coef, atol=1e-12)
+    np.testing.assert_allclose(reduce_rank(full, Z, w, 5.0, 3).coef, full.coef, atol=1e-12)
 
 
 def test_penalties_scale_with_the_features(problem):
@@ -140,15 +151,29 @@ def test_an_empty_cluster_gets_the_overall_means():
     assert cluster_means(Y, w, shares, 0.0)[1].tolist() == [0.5, 0.0]
 
 
-def test_routed_reward_by_hand():
-    quality = np.array([[1, 0], [0, 1], [1, 0]])
+def test_the_error_is_that_of_differences_between_models(with_gaps):
+    _, Y, w = with_gaps
+    quality = np.random.RandomState(5).standard_normal(Y.shape)
+    total = 0.0
+    for q, y, weight in zip(quality, Y, w, strict=True):
+        seen = np.flatnonzero(~np.isnan(y))
+        pairs = [(i, j) for i in seen for j in seen if i < j]
+        squares = [((q[i] - q[j]) - (y[i] - y[j])) ** 2 for i, j in pairs]
+        total += weight * sum(squares) / max(len(seen), 1)
+    assert difference_error(quality, Y, w) == pytest.approx(total / w.sum())
+
+
+def test_knowing_how_hard_a_prompt_is_earns_nothing():
     Y = np.array([[0.5, 0.9], [0.9, 0.1], [np.nan, 0.7]])
-    assert routed_reward(quality, Y, np.array([3.0, 1.0, 5.0])) == pytest.approx(1.6 / 4)
-    assert routed_reward(quality[2:], Y[2:], np.ones(1)) == -np.inf
+    quality = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    shifted = quality + np.array([[7.0], [-2.0], [3.0]])
+    assert difference_error(quality, Y, np.ones(3)) == pytest.approx(
+        difference_error(shifted, Y, np.ones(3))
+    )
 
 
 def test_among_equals_the_first_candidate_wins():
-    assert first_best(np.array([0.1, 0.5, 0.5, 0.4])) == 1
+    assert first_least(np.array([0.9, 0.5, 0.5, 0.6])) == 1
 
 
 def test_cross_validation_judges_every_prompt_once_by_a_model_that_did_not_see_it():
@@ -161,9 +186,9 @@ def test_cross_validation_judges_every_prompt_once_by_a_model_that_did_not_see_i
         judged.extend(test)
         return np.stack([Y[test], 1 - Y[test]])
 
-    rewards = cross_validated(predict, Y, np.ones(23), 5, np.random.RandomState(0))
+    errors = cross_validated(predict, Y, np.ones(23), 5, np.random.RandomState(0))
     assert sorted(judged) == list(range(23))
-    assert rewards.tolist() == [1, 0]
+    assert errors.tolist() == [0, 2]
 
 
 def test_folds_that_hide_a_model_are_left_out():
