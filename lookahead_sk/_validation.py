@@ -91,7 +91,9 @@ def check_float(
 def check_choice(value: Any, name: str, options: Iterable[Any]) -> Any:
     """Return ``value`` if it is one of ``options``, or raise ``ValueError`` naming them."""
     accepted = list(options)
-    if not any(value is option or (isinstance(value, str) and value == option) for option in accepted):
+    if not any(
+        value is option or (isinstance(value, str) and value == option) for option in accepted
+    ):
         reject(name, "one of " + ", ".join(repr(option) for option in accepted), value)
     return value
 

