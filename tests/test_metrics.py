@@ -124,6 +124,10 @@ def test_any_of_several_best_models_is_a_hit():
     assert best_model_accuracy(SCORES, last_best) == best_model_accuracy(SCORES, first_best) == 1
 
 
+def test_a_near_miss_is_no_hit():
+    assert best_model_accuracy([[0.5, 0.6], [0.6, 0.6]], [0, 0]) == 0.5
+
+
 def test_names_numbers_and_frames_mean_the_same(table):
     scores, quality, _ = table
     names = np.array(["w", "x", "y", "z"])
