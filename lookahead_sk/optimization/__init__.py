@@ -1,0 +1,5 @@
+"""Two-step lookahead constrained Bayesian optimisation."""
+
+from lookahead_sk.optimization._optimizer import TwoStepConstrainedBO
+
+__all__ = ["TwoStepConstrainedBO"]

@@ -1,0 +1,405 @@
+r"""The search for the next batch: screen, ascend, and leave EIC only for a proven advantage.
+
+The maximiser of the constrained expected improvement EIC is found first, in log space. Two-step
+ascent then starts from it and from the best of a screening. The two-step winner replaces EIC's
+maximiser only when its paired advantage on common random numbers is significant: under a right
+model the two plans differ by a few per cent, less than the noise of one value.
+
+========  ==========  ===========================================================
+symbol    shape       meaning
+========  ==========  ===========================================================
+X1        (S, q, d)   batches of step one
+Z         (g, d)      candidates of step two
+shift     ()          log EIC of its maximiser: the unit of all values here
+========  ==========  ===========================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lookahead_sk.optimization._acquisition import log_eic_at, two_step_samples
+from lookahead_sk.optimization._gradient import ESTIMATORS
+from lookahead_sk.optimization._normal import sobol_normal, sobol_uniform
+from lookahead_sk.optimization._posterior import Moments, Posterior, condition, moments
+
+Snap = Callable[[Tensor], Tensor]
+
+_STEPS = (2.0, 1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)
+# Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the search may spend."""
+
+    estimator: str = "stratified"
+    n_fantasies: int = 32
+    n_restarts: int = 6
+    max_iter: int = 30
+    n_screen: int = 1024
+    n_candidates: int = 192
+    max_fantasies: int = 4096
+    significance: float = 2.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is maximised: a posterior, its incumbent, and which points are legal."""
+
+    posterior: Posterior
+    incumbent: float | None
+    anchor: Tensor  # (a, d), best data points: where local candidates are drawn
+    snap: Snap
+    is_free: Tensor  # (d,), coordinates that may move continuously
+
+
+def maximize_eic(problem: Problem, settings: Settings, seed: int) -> tuple[Tensor, Tensor]:
+    """Local maximisers of log EIC, best first.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is maximised.
+    settings : Settings
+        Number of screened points and of starts.
+    seed : int
+        Seed of the screening points.
+
+    Returns
+    -------
+    points : Tensor of shape (k, d)
+        Distinct local maximisers.
+    values : Tensor of shape (k,)
+        Their log EIC.
+    """
+    pool = problem.snap(_pool(problem, settings.n_screen, seed))
+    value = _log_eic(problem, pool)
+    order = _spread(pool, value, settings.n_restarts)
+    points, _ = ascend(lambda x: _log_eic(problem, x), pool[order], problem.is_free)
+    points = problem.snap(torch.cat([points, pool[order[:1]]]))
+    value = _log_eic(problem, points)
+    keep = _spread(points, value, len(points), distance=1e-3)
+    return points[keep], value[keep]
+
+
+def _log_eic(problem: Problem, points: Tensor) -> Tensor:
+    return log_eic_at(moments(problem.posterior, points), problem.incumbent)
+
+
+def _pool(problem: Problem, n: int, seed: int) -> Tensor:
+    """Sobol points, and Gaussian steps of five sizes around the best data points."""
+    d = problem.posterior.x.shape[1]
+    everywhere = sobol_uniform(n, d, seed)
+    if not len(problem.anchor):
+        return everywhere
+    n_local = n // 4
+    normals = sobol_normal(n_local, d, seed + 1)
+    index = torch.arange(n_local)
+    size = 10.0 ** -(0.5 + 0.5 * (index % 5))  # 0.3 to 0.003 of the cube
+    local = problem.anchor[index % len(problem.anchor)] + size.unsqueeze(1) * normals
+    return torch.cat([everywhere, local.clamp(0, 1)])
+
+
+def _spread(points: Tensor, value: Tensor, k: int, distance: float = 0.03) -> Tensor:
+    """Indices of up to k points, best first, none within a distance of a better one."""
+    order = value.argsort(descending=True)[: max(16 * k, 64)]
+    kept: list[Tensor] = []
+    for i in order:
+        if all((points[i] - points[j]).abs().max() > distance for j in kept):
+            kept.append(i)
+        if len(kept) == k:
+            break
+    return torch.stack(kept)
+
+
+def ascend(
+    objective: Callable[[Tensor], Tensor], start: Tensor, is_free: Tensor, max_iter: int = 40
+) -> tuple[Tensor, Tensor]:
+    """Projected BFGS ascent in the unit cube, all starts in one batch.
+
+    Parameters
+    ----------
+    objective : callable
+        (P, d) points to (P,) values, differentiable.
+    start : Tensor of shape (S, d)
+        Starting points.
+    is_free : Tensor of shape (d,)
+        Coordinates that may move.
+    max_iter : int, default=40
+        Steps; a step costs one gradient and seven values a start.
+
+    Returns
+    -------
+    points : Tensor of shape (S, d)
+        No worse than the starts.
+    values : Tensor of shape (S,)
+        Their values.
+    """
+    x, (value, gradient) = start, _value_and_gradient(objective, start)
+    n_starts, d = x.shape
+    identity = torch.eye(d, dtype=x.dtype).expand(n_starts, d, d)
+    scale = 0.1 / gradient.norm(dim=1).clamp_min(1e-12)
+    inverse = scale.reshape(-1, 1, 1) * identity
+    step_sizes = x.new_tensor(_STEPS)
+    for _ in range(max_iter):
+        free = is_free & ~(((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0)))
+        slope = gradient * free
+        direction = (inverse @ slope.unsqueeze(-1)).squeeze(-1) * free
+        uphill = ((direction * slope).sum(-1, keepdim=True)) > 0
+        fallback = slope * (0.1 / slope.norm(dim=1, keepdim=True).clamp_min(1e-12))
+        direction = torch.where(uphill, direction, fallback)
+        direction = direction * (0.5 / direction.norm(dim=1, keepdim=True).clamp_min(0.5))
+        trial = (x.unsqueeze(0) + step_sizes.reshape(-1, 1, 1) * direction).clamp(0, 1)
+        with torch.no_grad():
+            trial_value = objective(trial.reshape(-1, d)).reshape(len(_STEPS), n_starts)
+        best, which = torch.nan_to_num(trial_value, nan=-torch.inf).max(0)
+        moved = best > value
+        if not bool(((best - value) > 1e-9 * (1 + value.abs())).any()):
+            break
+        new_x = torch.where(moved.unsqueeze(1), trial[which, torch.arange(n_starts)], x)
+        new_value, new_gradient = _value_and_gradient(objective, new_x)
+        inverse = _bfgs(inverse, new_x - x, gradient - new_gradient)
+        restart = (scale.reshape(-1, 1, 1) * 0.1) * identity
+        inverse = torch.where(moved.reshape(-1, 1, 1), inverse, restart)
+        x, value, gradient = new_x, new_value, new_gradient
+    return x, value
+
+
+def _value_and_gradient(objective: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.detach().requires_grad_(True)
+    value = objective(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), torch.nan_to_num(gradient)
+
+
+def _bfgs(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
+    """BFGS update of inverse Hessians of the negated objective, skipped without curvature."""
+    curvature = (step * change).sum(-1)
+    usable = curvature > 1e-12 * step.norm(dim=1) * change.norm(dim=1) + 1e-300
+    rho = torch.where(usable, 1 / curvature.where(usable, torch.ones_like(curvature)), 0.0)
+    rho = rho.reshape(-1, 1, 1)
+    outer = rho * step.unsqueeze(-1) * change.unsqueeze(-2)
+    left = torch.eye(step.shape[1], dtype=step.dtype) - outer
+    return left @ inverse @ left.transpose(-1, -2) + rho * (step.unsqueeze(-1) * step.unsqueeze(-2))
+
+
+def second_candidates(problem: Problem, optima: Tensor, settings: Settings, seed: int) -> Moments:
+    """Candidates of step two: EIC's optima, the best screened points, and points of all kinds."""
+    pool = problem.snap(_pool(problem, settings.n_screen, seed))
+    value = _log_eic(problem, pool)
+    g = settings.n_candidates
+    best = pool[value.topk(min(g // 2, len(pool))).indices]
+    d = pool.shape[1]
+    near = sobol_normal(g // 4, d, seed + 2)
+    index = torch.arange(len(near))
+    size = 10.0 ** -(0.75 + 0.5 * (index % 4))
+    near = (optima[index % len(optima)] + size.unsqueeze(1) * near).clamp(0, 1)
+    chosen = torch.cat([optima, best, problem.snap(near), pool[: g // 4]])
+    return moments(problem.posterior, chosen)
+
+
+def greedy_batch(problem: Problem, settings: Settings, q: int, seed: int) -> tuple[Tensor, Tensor]:
+    """EIC's batch, point by point, each on the posterior that believes the ones before it.
+
+    Returns
+    -------
+    batch : Tensor of shape (q, d)
+        The batch.
+    optima : Tensor of shape (k, d)
+        Local maximisers of the first point.
+    """
+    points, _ = maximize_eic(problem, settings, seed)
+    batch = [points[:1]]
+    for i in range(1, q):
+        problem = believe(problem, batch[-1])
+        nxt, _ = maximize_eic(problem, settings, seed + 7 * i)
+        batch.append(nxt[:1])
+    return torch.cat(batch), points
+
+
+def believe(problem: Problem, points: Tensor) -> Problem:
+    """Condition on points as if they had their posterior means (they are being evaluated)."""
+    posterior = problem.posterior
+    values = moments(posterior, points).mean
+    fresh = torch.cat([posterior.x, points])
+    seen = posterior.chol @ posterior.chol.transpose(-1, -2)
+    noise = torch.diagonal(seen, dim1=-2, dim2=-1) - posterior.kernel.diag(posterior.x)
+    jitter = torch.where(posterior.mask > 0, noise, torch.ones_like(noise)).amin(-1)
+    data = (seen @ posterior.weights.unsqueeze(-1)).squeeze(-1) + posterior.offset.unsqueeze(-1)
+    mask = torch.cat([posterior.mask, torch.ones_like(values)], dim=1)
+    believed = condition(
+        posterior.kernel,
+        fresh,
+        torch.cat([data, values], dim=1),
+        jitter.clamp_min(1e-9),
+        posterior.offset,
+        mask,
+    )
+    return Problem(believed, problem.incumbent, problem.anchor, problem.snap, problem.is_free)
+
+
+def maximize_two_step(problem: Problem, settings: Settings, q: int, seed: int) -> Tensor:
+    """The batch with the best two-step value, EIC's unless another is significantly better.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is maximised.
+    settings : Settings
+        What the search may spend.
+    q : int
+        Points in the batch.
+    seed : int
+        Seed of all random numbers.
+
+    Returns
+    -------
+    Tensor of shape (q, d)
+        The next points of the unit cube.
+    """
+    greedy, optima = greedy_batch(problem, settings, q, seed)
+    shift = float(_log_eic(problem, greedy[:1]))
+    candidates = second_candidates(problem, optima, settings, seed + 3)
+    starts = _screen(problem, candidates, greedy, optima, settings, seed + 4, shift)
+    final = _climb(problem, candidates, starts, settings, seed + 5, shift)
+    flat = problem.snap(final.reshape(-1, final.shape[-1])).reshape(final.shape)
+    return choose(problem, candidates, greedy, torch.cat([starts, flat]), settings, seed + 6, shift)
+
+
+def _screen(
+    problem: Problem,
+    candidates: Moments,
+    greedy: Tensor,
+    optima: Tensor,
+    settings: Settings,
+    seed: int,
+    shift: float,
+) -> Tensor:
+    """Starts of the ascent: EIC's batch and the best of 48 by a cheap value, (S, q, d)."""
+    d = greedy.shape[1]
+    anywhere = problem.snap(sobol_uniform(24, d, seed))
+    best = candidates.x[len(optima) : len(optima) + 24]
+    first = torch.cat([optima, best, anywhere])
+    batches = torch.cat([first.unsqueeze(1), greedy[1:].expand(len(first), -1, -1)], dim=1)
+    values = mean_value(problem, candidates, batches, 16, seed, shift)
+    keep = _spread(first, values, settings.n_restarts - 1)
+    return torch.cat([greedy.unsqueeze(0), batches[keep]])
+
+
+def _climb(
+    problem: Problem,
+    candidates: Moments,
+    starts: Tensor,
+    settings: Settings,
+    seed: int,
+    shift: float,
+) -> Tensor:
+    """Adam with decaying steps on fresh fantasies; the mean of the last third of the iterates."""
+    x = starts.clone()
+    first, second = torch.zeros_like(x), torch.zeros_like(x)
+    tail, n_tail = torch.zeros_like(x), 0
+    n_outputs = len(candidates.mean)
+    for t in range(1, settings.max_iter + 1):
+        uniform = sobol_uniform(settings.n_fantasies, n_outputs * x.shape[1], seed + 31 * t)
+        _, gradient = ESTIMATORS[settings.estimator](
+            problem.posterior,
+            x,
+            candidates,
+            uniform.reshape(settings.n_fantasies, n_outputs, x.shape[1]),
+            problem.incumbent,
+            shift,
+        )
+        gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0) * problem.is_free
+        first = 0.8 * first + 0.2 * gradient
+        second = 0.95 * second + 0.05 * gradient.square()
+        size = 0.04 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * t / settings.max_iter)))
+        update = (first / (1 - 0.8**t)) / ((second / (1 - 0.95**t)).sqrt() + 1e-12)
+        x = (x + size * update).clamp(0, 1)
+        if 3 * t > 2 * settings.max_iter:
+            tail, n_tail = tail + x, n_tail + 1
+    return tail / n_tail if n_tail else x
+
+
+def mean_value(
+    problem: Problem, candidates: Moments, batches: Tensor, n: int, seed: int, shift: float
+) -> Tensor:
+    """Two-step values on n common fantasies, in units of exp(shift), (S,)."""
+    return _samples(problem, candidates, batches, n, seed, shift).mean(0)
+
+
+def _samples(
+    problem: Problem, candidates: Moments, batches: Tensor, n: int, seed: int, shift: float
+) -> Tensor:
+    n_outputs, q = len(candidates.mean), batches.shape[1]
+    normals = sobol_normal(n, n_outputs * q, seed).reshape(n, n_outputs, q)
+    width = len(batches) * n_outputs * len(candidates.x)
+    blocks = normals.split(max(1, _BLOCK // width))
+    parts = [
+        two_step_samples(problem.posterior, batches, candidates, block, problem.incumbent, shift)
+        for block in blocks
+    ]
+    return torch.cat(parts)
+
+
+def choose(
+    problem: Problem,
+    candidates: Moments,
+    safe: Tensor,
+    challengers: Tensor,
+    settings: Settings,
+    seed: int,
+    shift: float,
+) -> Tensor:
+    """Leave the safe batch only for a challenger that is significantly better.
+
+    The challenger is the best on one sample; whether it is better is then asked of fresh scrambled
+    nets, whose means are independent, so that their spread is an honest standard error. Their
+    number doubles while the answer is open.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is maximised.
+    candidates : Moments
+        Candidates of step two.
+    safe : Tensor of shape (q, d)
+        EIC's batch.
+    challengers : Tensor of shape (S, q, d)
+        Other batches.
+    settings : Settings
+        Significance and largest number of fantasies.
+    seed : int
+        Seed of the fantasies.
+    shift : float
+        Log of the unit of the values.
+
+    Returns
+    -------
+    Tensor of shape (q, d)
+        The safe batch or a challenger.
+    """
+    values = mean_value(problem, candidates, challengers, 128, seed, shift)
+    challenger = challengers[values.nan_to_num(-torch.inf).argmax()]
+    if torch.allclose(challenger, safe, atol=1e-4):
+        return safe
+    pair = torch.stack([challenger, safe])
+    differences: list[float] = []
+    wanted = 8
+    while True:
+        for i in range(len(differences), wanted):
+            sample = _samples(problem, candidates, pair, 64, seed + 101 * (i + 1), shift)
+            differences.append(float((sample[:, 0] - sample[:, 1]).mean()))
+        mean = float(np.mean(differences))
+        error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+        if abs(mean) > settings.significance * error or 128 * wanted > settings.max_fantasies:
+            break
+        wanted *= 2
+    return challenger if mean > settings.significance * error else safe

@@ -1,0 +1,665 @@
+"""The estimator: ask for the next experiments, tell their outcomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from lookahead_sk._device import resolve_device
+from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk.optimization import _persistence
+from lookahead_sk.optimization._acquisition import log_eic_at
+from lookahead_sk.optimization._gradient import ESTIMATORS
+from lookahead_sk.optimization._maximize import (
+    Problem,
+    Settings,
+    believe,
+    greedy_batch,
+    maximize_eic,
+    maximize_two_step,
+    mean_value,
+    second_candidates,
+)
+from lookahead_sk.optimization._normal import sobol_uniform
+from lookahead_sk.optimization._posterior import moments
+from lookahead_sk.optimization._predict import log_density, predict_moments
+from lookahead_sk.optimization._space import (
+    Array,
+    Space,
+    describe_bounds,
+    make_space,
+    restore_bounds,
+)
+from lookahead_sk.optimization._surrogate import (
+    TRANSFORMS,
+    Surrogate,
+    check_kernel,
+    fit_surrogate,
+    to_device,
+)
+
+# Joint optimisation of more points than this costs more than it gains; the rest follows in turn.
+_LARGEST_JOINT_BATCH = 8
+_ANCHORS = 4
+_VALUE_FANTASIES = 512
+
+
+class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
+    """Two-step lookahead constrained Bayesian optimisation, by ask and tell.
+
+    Minimises an expensive objective subject to expensive constraints ``c <= 0`` that are observed
+    together with it. The next experiment is the one after which *two* evaluations are expected to
+    improve the best feasible value most; constrained expected improvement (EIC), which looks one
+    evaluation ahead, is left only when the gain is statistically significant.
+
+    Parameters
+    ----------
+    bounds : array-like of shape (d, 2) or mapping, default=None
+        Box of the search; or names mapped to ``(low, high)``, a frozen `scipy.stats` distribution
+        (``loguniform`` is searched on a log scale, ``randint`` gives integers) or a list of
+        choices, then points are dicts. None: the box spanned by the points given to `fit`.
+    n_constraints : int, default=0
+        Number of constraints m; 0 is unconstrained optimisation.
+    batch_size : int, default=1
+        Points that `ask` returns.
+    acquisition : {"two_step", "eic"}, default="two_step"
+        Two-step value 2-OPT-C, or constrained expected improvement.
+    gradient_estimator : {"stratified", "likelihood_ratio"}, default="stratified"
+        How the two-step value is ascended; both are unbiased, "stratified" has less variance.
+    kernel : scikit-learn kernel, default=None
+        Covariance of every output, on the unit cube; RBF, Matern (1/2, 3/2, 5/2),
+        RationalQuadratic, Constant, White, their sums and products. None: Matern 5/2 with one
+        length-scale a dimension, times a variance, plus white noise.
+    output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
+        Monotone map of the outputs before the Gaussian process. "auto" lets the evidence choose,
+        output by output, between none and a logarithm. Predictions are in the user's units,
+        acquisition values in the model's. "log_tail" and "copula" are for the objective;
+        constraints then take "bilog".
+    n_initial : int, default=None
+        Size of the initial Sobol design; None: ``max(5, d + 1)``.
+    n_fantasies : int, default=32
+        Imagined outcomes a step of the ascent; the final comparison uses more.
+    n_restarts : int, default=6
+        Starts of the ascents.
+    max_iter : int, default=30
+        Steps of the two-step ascent; 0 only screens.
+    device : str or torch.device, default="auto"
+        Where the acquisition is computed, in float64.
+    random_state : int, RandomState instance or None, default=None
+        Seed of design and acquisition.
+    verbose : int, default=0
+        1 prints a line an ask.
+
+    Attributes
+    ----------
+    X_ : ndarray of shape (n, d) or list of dict
+        Evaluated points.
+    y_ : ndarray of shape (n, 1 + m)
+        Their outputs, objective first; rows with NaN are failed evaluations.
+    best_x_ : ndarray of shape (d,) or dict or None
+        Best feasible point, None while there is none.
+    best_y_ : float
+        Its objective; NaN while there is none.
+    is_feasible_ : ndarray of shape (n,)
+        Which evaluated points are feasible.
+    pending_ : ndarray of shape (p, d) or list of dict
+        Points asked for and not told yet.
+    n_features_in_ : int
+        Number of variables d.
+
+    See Also
+    --------
+    sklearn.gaussian_process.GaussianProcessRegressor : Fits the surrogate.
+
+    Notes
+    -----
+    One ask costs O((1 + m) n^3) an iteration of the surrogate's fit and O((1 + m) n^2) a point of
+    the acquisition; the number of fantasies does not multiply n. *Improvement* is that of the
+    latent functions: imagined outcomes carry no observation noise. Under noise the incumbent is the
+    smallest posterior mean among the points observed feasible.
+
+    References
+    ----------
+    .. [1] Zhang, Zhang and Frazier, "Constrained two-step look-ahead Bayesian optimization",
+       NeurIPS 2021.
+
+    Examples
+    --------
+    >>> def evaluate(X):
+    ...     return np.stack([X.sum(axis=1), 1 - X[:, 0] * X[:, 1]], axis=1)
+    >>> opt = TwoStepConstrainedBO([(0, 6), (0, 6)], n_constraints=1, random_state=0)
+    >>> while len(opt.y_) < 12:
+    ...     X = opt.ask()
+    ...     opt = opt.tell(X, evaluate(X))
+    >>> bool(opt.best_y_ < 2.1)
+    True
+    """
+
+    space_: Space
+    seed_: int
+    _told: Any
+    _unit: Array
+    _outputs: Array
+    _pending: Array
+    _n_asked: int
+    _n_designed: int
+    _thetas: Any
+    _surrogate: Surrogate | None
+
+    def __init__(
+        self,
+        bounds: Any = None,
+        n_constraints: int = 0,
+        *,
+        batch_size: int = 1,
+        acquisition: str = "two_step",
+        gradient_estimator: str = "stratified",
+        kernel: Any = None,
+        output_transform: str = "auto",
+        n_initial: int | None = None,
+        n_fantasies: int = 32,
+        n_restarts: int = 6,
+        max_iter: int = 30,
+        device: Any = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.bounds = bounds
+        self.n_constraints = n_constraints
+        self.batch_size = batch_size
+        self.acquisition = acquisition
+        self.gradient_estimator = gradient_estimator
+        self.kernel = kernel
+        self.output_transform = output_transform
+        self.n_initial = n_initial
+        self.n_fantasies = n_fantasies
+        self.n_restarts = n_restarts
+        self.max_iter = max_iter
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def X_(self) -> Any:
+        """Evaluated points."""
+        return self._told if hasattr(self, "_told") else np.empty((0, 0))
+
+    @property
+    def y_(self) -> Array:
+        """Outputs of the evaluated points, (n, 1 + m)."""
+        empty = np.empty((0, 1 + self.n_constraints))
+        return self._outputs if hasattr(self, "_outputs") else empty
+
+    @property
+    def pending_(self) -> Any:
+        """Points asked for and not told yet."""
+        if not hasattr(self, "space_"):
+            return np.empty((0, 0))
+        return self.space_.decode(self._pending)
+
+    @property
+    def is_feasible_(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which evaluated points are feasible."""
+        y = self.y_
+        return np.asarray(~np.isnan(y).any(axis=1) & (y[:, 1:] <= 0).all(axis=1))
+
+    @property
+    def best_x_(self) -> Any:
+        """Best feasible point, None while there is none."""
+        index = self._best_index()
+        return None if index is None else self._told[index]
+
+    @property
+    def best_y_(self) -> float:
+        """Objective of the best feasible point, NaN while there is none."""
+        index = self._best_index()
+        return float("nan") if index is None else float(self.y_[index, 0])
+
+    def _best_index(self) -> int | None:
+        feasible = self.is_feasible_
+        if not feasible.any():
+            return None
+        return int(np.where(feasible, self.y_[:, 0], np.inf).argmin())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is an evaluation to learn from."""
+        return bool((~np.isnan(self.y_).any(axis=1)).any())
+
+    def __sklearn_tags__(self) -> Any:
+        """Several outputs as soon as there are constraints."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self.n_constraints != 0
+        return tags
+
+    def ask(self, n_points: int | None = None, remaining: int | None = None) -> Any:
+        """Return the next points to evaluate.
+
+        Parameters
+        ----------
+        n_points : int, optional
+            How many; by default ``batch_size``.
+        remaining : int, optional
+            Evaluations left in the budget, this ask's included. With no evaluation left after this
+            ask there is no second step, and EIC is maximised.
+
+        Returns
+        -------
+        ndarray of shape (n_points, d) or list of dict
+            The points; they are pending until told.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid.
+        """
+        self._check_parameters()
+        q = check_int(self.batch_size if n_points is None else n_points, "n_points", 1)
+        if remaining is not None:
+            check_int(remaining, "remaining", 1)
+        self._begin()
+        unit = self._next(q, is_last=remaining is not None and remaining <= q)
+        self._pending = np.concatenate([self._pending, unit])
+        self._n_asked += 1
+        if self.verbose:
+            print(f"ask {self._n_asked}: {self.space_.decode(unit)}")  # noqa: T201
+        return self.space_.decode(unit)
+
+    def tell(self, X: Any, y: Any) -> Self:
+        """Add outcomes, in any order, of points asked for or not.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d) or list of dict
+            Evaluated points, inside the bounds.
+        y : array-like of shape (q, 1 + m), or (q,) without constraints
+            Outputs, objective first; a row with NaN is a failed evaluation.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+
+        Raises
+        ------
+        ValueError
+            If a point or a shape is invalid; nothing is added then.
+        """
+        self._check_parameters()
+        space = self.space_ if hasattr(self, "space_") else self._make_space()
+        unit = space.encode(X)
+        outputs = self._check_outputs(y, len(unit))
+        self._begin()
+        self._append(X, unit, outputs)
+        return self
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Replace the data and fit the surrogate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or list of dict
+            Evaluated points.
+        y : array-like of shape (n, 1 + m), or (n,) without constraints
+            Their outputs; rows with NaN are failed evaluations, at least one row has none.
+
+        Returns
+        -------
+        Self
+            The fitted optimiser.
+        """
+        self._check_parameters()
+        is_named = hasattr(self.bounds, "items")
+        if not is_named:
+            if y is None:
+                raise ValueError(
+                    "This TwoStepConstrainedBO estimator requires y to be passed, "
+                    "but the target y is None."
+                )
+            X = validate_data(self, X, dtype=np.float64)
+        space = make_space(_spanned_box(X)) if self.bounds is None else self._make_space()
+        unit = space.encode(X)
+        outputs = self._check_outputs(y, len(unit))
+        if np.isnan(outputs).any(axis=1).all():
+            reject("y", "outputs with at least one row without NaN", outputs)
+        check_kernel(self.kernel, space.n_unit)
+        self._reset(space)
+        self._append(X, unit, outputs)
+        self._surrogate = self._fit_surrogate()
+        return self
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict the latent outputs in the user's units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or list of dict
+            Points.
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+
+        Returns
+        -------
+        mean : ndarray of shape (n, 1 + m), or (n,) without constraints
+            Expected outputs, objective first.
+        std : ndarray of the same shape
+            Their standard deviations, without observation noise; only if ``return_std``.
+        """
+        mean, std = predict_moments(self._fitted(), self._encode_for_prediction(X))
+        if self.n_constraints == 0:
+            mean, std = mean[:, 0], std[:, 0]
+        return (mean, std) if return_std else mean
+
+    def log_predictive_density(self, X: Any, y: Any) -> float:
+        """Mean log predictive density of observations, a score for comparing kernels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or list of dict
+            Points.
+        y : array-like of shape (n, 1 + m), or (n,) without constraints
+            Observed outputs, in the user's units.
+
+        Returns
+        -------
+        float
+            Mean over points of the sum over outputs, nats; failed rows are left out.
+        """
+        unit = self._encode_for_prediction(X)
+        outputs = self._check_outputs(y, len(unit))
+        ran = ~np.isnan(outputs).any(axis=1)
+        return float(log_density(self._fitted(), unit[ran], outputs[ran]).mean())
+
+    def acquisition_value(self, X: Any) -> Array:
+        """Acquisition of single points, in the units of the transformed objective.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or list of dict
+            Points inside the bounds.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Expected improvement of the next two evaluations, or EIC; while nothing is feasible the
+            chance of a feasible point.
+        """
+        problem, settings = self._problem(), self._settings()
+        points = self._tensor(self.space_.encode(X))
+        with torch.no_grad():
+            if self.acquisition == "eic":
+                at = moments(problem.posterior, points)
+                return torch.exp(log_eic_at(at, problem.incumbent)).cpu().numpy()
+            optima, _ = maximize_eic(problem, settings, self.seed_)
+            candidates = second_candidates(problem, optima, settings, self.seed_)
+            batches = points.unsqueeze(1)
+            value = mean_value(problem, candidates, batches, _VALUE_FANTASIES, self.seed_, 0.0)
+            return value.cpu().numpy()
+
+    def acquisition_gradient(self, X: Any) -> Array:
+        """Gradient of `acquisition_value` by the estimator ``gradient_estimator``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Points inside the bounds; not available for named search spaces.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            Derivatives with respect to the user's coordinates.
+        """
+        problem, settings = self._problem(), self._settings()
+        if self.space_.names is not None:
+            reject("bounds", "an array of shape (d, 2) for gradients", "a mapping")
+        points = self._tensor(self.space_.encode(X))
+        width = np.array([d.high - d.low for d in self.space_.dimensions])  # type: ignore[attr-defined]
+        if self.acquisition == "eic":
+            points.requires_grad_(True)
+            value = torch.exp(log_eic_at(moments(problem.posterior, points), problem.incumbent))
+            (gradient,) = torch.autograd.grad(value.sum(), points)
+            return gradient.cpu().numpy() / width
+        optima, _ = maximize_eic(problem, settings, self.seed_)
+        candidates = second_candidates(problem, optima, settings, self.seed_)
+        uniform = sobol_uniform(_VALUE_FANTASIES, len(candidates.mean), self.seed_)
+        _, gradient = ESTIMATORS[self.gradient_estimator](
+            problem.posterior,
+            points.unsqueeze(1),
+            candidates,
+            uniform.unsqueeze(-1).to(points),
+            problem.incumbent,
+        )
+        return gradient[:, 0].cpu().numpy() / width
+
+    def save(self, path: str | Path) -> None:
+        """Write parameters and data as JSON.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+        """
+        parameters = self.get_params(deep=False)
+        parameters["bounds"] = describe_bounds(self.bounds)
+        parameters["kernel"] = _persistence.describe_kernel(self.kernel)
+        parameters["device"] = str(self.device)
+        if not isinstance(self.random_state, int | np.integer | None):
+            parameters["random_state"] = None  # the seed drawn from it is part of the state
+        state = None
+        if hasattr(self, "space_"):
+            told = self._told if isinstance(self._told, list) else self._told.tolist()
+            state = {
+                "box": None if self.bounds is not None else _box_of(self.space_),
+                "seed": self.seed_,
+                "n_asked": self._n_asked,
+                "n_designed": self._n_designed,
+                "X": told,
+                "y": self._outputs.tolist(),
+                "pending": self._pending.tolist(),
+                "thetas": None if self._thetas is None else [t.tolist() for t in self._thetas],
+            }
+        _persistence.write(path, {"parameters": parameters, "state": state})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Restore an optimiser that asks for the very same points as the saved one would have.
+
+        Parameters
+        ----------
+        path : str or Path
+            File written by `save`.
+
+        Returns
+        -------
+        TwoStepConstrainedBO
+            The optimiser.
+        """
+        content = _persistence.read(path)
+        parameters = content["parameters"]
+        parameters["bounds"] = restore_bounds(parameters["bounds"])
+        parameters["kernel"] = _persistence.restore_kernel(parameters["kernel"])
+        restored = cls(**parameters)
+        state = content["state"]
+        if state is not None:
+            space = make_space(state["box"]) if state["box"] else restored._make_space()
+            restored._reset(space, seed=state["seed"])
+            outputs = np.array(state["y"], dtype=float).reshape(-1, 1 + restored.n_constraints)
+            if len(outputs):
+                restored._append(state["X"], space.encode(state["X"]), outputs)
+            restored._pending = np.array(state["pending"]).reshape(-1, space.n_unit)
+            restored._n_asked, restored._n_designed = state["n_asked"], state["n_designed"]
+            if state["thetas"] is not None:
+                restored._thetas = [np.array(theta) for theta in state["thetas"]]
+        return restored
+
+    def _check_parameters(self) -> None:
+        check_int(self.n_constraints, "n_constraints", 0)
+        check_int(self.batch_size, "batch_size", 1)
+        check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
+        check_choice(self.gradient_estimator, "gradient_estimator", tuple(ESTIMATORS))
+        check_choice(self.output_transform, "output_transform", tuple(TRANSFORMS))
+        check_int(self.n_fantasies, "n_fantasies", 2)
+        check_int(self.n_restarts, "n_restarts", 1)
+        check_int(self.max_iter, "max_iter", 0)
+        if self.n_initial is not None:
+            check_int(self.n_initial, "n_initial", 1)
+        if resolve_device(self.device).type == "mps":
+            reject("device", "a device with float64", str(self.device))
+
+    def _make_space(self) -> Space:
+        if self.bounds is None:
+            reject("bounds", "given before ask or tell", None, hint="Only fit can infer them.")
+        space = make_space(self.bounds)
+        check_kernel(self.kernel, space.n_unit)
+        return space
+
+    def _begin(self) -> None:
+        if not hasattr(self, "space_"):
+            self._reset(self._make_space())
+
+    def _reset(self, space: Space, seed: int | None = None) -> None:
+        self.space_ = space
+        self.n_features_in_ = space.n_features
+        draw = check_random_state(self.random_state).randint
+        self.seed_ = int(draw(2**31 - 1)) if seed is None else seed
+        self._told = [] if space.names is not None else np.empty((0, space.n_features))
+        self._unit = np.empty((0, space.n_unit))
+        self._outputs = np.empty((0, 1 + self.n_constraints))
+        self._pending = np.empty((0, space.n_unit))
+        self._n_asked = self._n_designed = 0
+        self._thetas = None
+        self._surrogate = None
+
+    def _append(self, X: Any, unit: Array, outputs: Array) -> None:
+        if self.space_.names is not None:
+            points = X.to_dict("records") if hasattr(X, "to_dict") else X
+            self._told = [*self._told, *(dict(point) for point in points)]
+        else:
+            self._told = np.concatenate([self._told, np.array(X, dtype=float)])
+        self._unit = np.concatenate([self._unit, unit])
+        self._outputs = np.concatenate([self._outputs, outputs])
+        for point in unit:
+            match = np.flatnonzero((np.abs(self._pending - point) < 1e-9).all(axis=1))
+            self._pending = np.delete(self._pending, match[:1], axis=0)
+        self._surrogate = None
+
+    def _check_outputs(self, y: Any, n: int) -> Array:
+        outputs = as_float_array(y, "y")
+        if outputs.ndim == 1 and self.n_constraints == 0:
+            outputs = outputs[:, None]
+        wanted = (n, 1 + self.n_constraints)
+        if outputs.shape != wanted:
+            hint = "Objective first, then one column a constraint."
+            reject("y", f"an array of shape {wanted}", f"shape {outputs.shape}", hint=hint)
+        if np.isinf(outputs).any():
+            raise ValueError("y must be finite or NaN; got infinity.")
+        return outputs
+
+    def _encode_for_prediction(self, X: Any) -> Array:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                "This TwoStepConstrainedBO instance is not fitted yet: call fit or tell first."
+            )
+        if self.space_.names is not None:
+            return self.space_.encode(X)
+        return self.space_.encode_anywhere(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _fit_surrogate(self) -> Surrogate:
+        fitted = fit_surrogate(
+            self._unit,
+            self._outputs,
+            self.kernel,
+            self._thetas,
+            self.output_transform,
+        )
+        return to_device(fitted, resolve_device(self.device))
+
+    def _fitted(self) -> Surrogate:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                "This TwoStepConstrainedBO instance is not fitted yet: call fit or tell first."
+            )
+        if self._surrogate is None:
+            self._surrogate = self._fit_surrogate()
+        return self._surrogate
+
+    def _tensor(self, unit: Array) -> torch.Tensor:
+        return torch.as_tensor(unit).to(resolve_device(self.device))
+
+    def _settings(self) -> Settings:
+        return Settings(
+            estimator=self.gradient_estimator,
+            n_fantasies=self.n_fantasies,
+            n_restarts=self.n_restarts,
+            max_iter=self.max_iter,
+        )
+
+    def _problem(self) -> Problem:
+        surrogate = self._fitted()
+        order = np.where(self.is_feasible_, self._outputs[:, 0], np.inf).argsort(kind="stable")
+        best = order[: min(_ANCHORS, max(1, int(self.is_feasible_.sum())))]
+
+        def snap(points: torch.Tensor) -> torch.Tensor:
+            legal = self.space_.snap(points.detach().cpu().numpy())
+            return torch.as_tensor(legal).to(points)
+
+        is_free = torch.as_tensor(self.space_.is_continuous).to(surrogate.posterior.x.device)
+        anchor = self._tensor(self._unit[best])
+        return Problem(surrogate.posterior, surrogate.incumbent, anchor, snap, is_free)
+
+    def _next(self, q: int, is_last: bool) -> Array:
+        n_initial = self.n_initial or max(5, self.space_.n_features + 1)
+        n_known = len(self._unit) + len(self._pending)
+        n_design = q if not self.__sklearn_is_fitted__() else max(0, min(q, n_initial - n_known))
+        design = self._design(n_design)
+        if n_design == q:
+            return design
+        problem = self._problem()
+        self._thetas = self._fitted().thetas
+        waiting = np.concatenate([self._pending, design])
+        if len(waiting):
+            problem = believe(problem, self._tensor(waiting))
+        return np.concatenate([design, self._search(problem, q - n_design, is_last)])
+
+    def _search(self, problem: Problem, q: int, is_last: bool) -> Array:
+        settings = self._settings()
+        chosen: list[torch.Tensor] = []
+        while q > 0:
+            size = min(q, _LARGEST_JOINT_BATCH)
+            entropy = [self.seed_, self._n_asked, len(chosen)]
+            seed = int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+            if self.acquisition == "eic" or (is_last and q == size):
+                batch, _ = greedy_batch(problem, settings, size, seed)
+            else:
+                batch = maximize_two_step(problem, settings, size, seed)
+            chosen.append(batch)
+            q -= size
+            problem = believe(problem, batch) if q else problem
+        return torch.cat(chosen).cpu().numpy()
+
+    def _design(self, n: int) -> Array:
+        """The next n points of one scrambled Sobol sequence."""
+        if n == 0:
+            return np.empty((0, self.space_.n_unit))
+        end = self._n_designed + n
+        points = sobol_uniform(end, self.space_.n_unit, self.seed_)[self._n_designed :]
+        self._n_designed = end
+        return self.space_.snap(points.numpy())
+
+
+def _spanned_box(X: Array) -> Array:
+    """The box spanned by points, widened where a column is constant."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    flat = ~(high > low + 1e-12 * np.abs(low))
+    pad = np.where(flat, 0.5 * np.maximum(1.0, np.abs(low)), 0.0)
+    return np.stack([low - pad, high + pad], axis=1)
+
+
+def _box_of(space: Space) -> list[list[float]]:
+    return [[d.low, d.high] for d in space.dimensions]  # type: ignore[attr-defined]

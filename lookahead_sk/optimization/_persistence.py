@@ -1,0 +1,87 @@
+"""An optimiser's parameters and data as JSON, and back.
+
+Floats are written with ``repr`` precision, so that a restored optimiser asks for the very same
+points. No pickle: a file from someone else cannot run code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.gaussian_process import kernels as sk
+
+from lookahead_sk._validation import reject
+
+FORMAT = "lookahead_sk.TwoStepConstrainedBO"
+VERSION = 1
+_KERNELS: dict[str, type] = {
+    k.__name__: k
+    for k in (sk.ConstantKernel, sk.WhiteKernel, sk.RBF, sk.Matern, sk.RationalQuadratic)
+}
+_OPERATORS: dict[str, type] = {"Sum": sk.Sum, "Product": sk.Product}
+
+
+def describe_kernel(kernel: Any) -> Any:
+    """A scikit-learn kernel as JSON."""
+    if kernel is None:
+        return None
+    name = type(kernel).__name__
+    if name in _OPERATORS:
+        return {"kernel": name, "k1": describe_kernel(kernel.k1), "k2": describe_kernel(kernel.k2)}
+    parameters = {k: _plain(v) for k, v in kernel.get_params(deep=False).items()}
+    return {"kernel": name, "parameters": parameters}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def restore_kernel(description: Any) -> Any:
+    """The kernel that `describe_kernel` wrote."""
+    if description is None:
+        return None
+    name = description["kernel"]
+    if name in _OPERATORS:
+        return _OPERATORS[name](
+            restore_kernel(description["k1"]), restore_kernel(description["k2"])
+        )
+    if name not in _KERNELS:
+        reject("kernel", "one of " + ", ".join(_KERNELS), name)
+    parameters = {}
+    for key, value in description["parameters"].items():
+        is_bounds = key.endswith("_bounds") and isinstance(value, list)
+        parameters[key] = (
+            np.array(value)
+            if is_bounds and np.ndim(value) == 2
+            else (tuple(value) if is_bounds else value)
+        )
+    return _KERNELS[name](**parameters)
+
+
+def write(path: str | Path, content: dict[str, Any]) -> None:
+    """Write a JSON file; the target only changes when all of it could be written."""
+    target = Path(path)
+    text = json.dumps({"format": FORMAT, "version": VERSION, **content}, indent=1)
+    scratch = target.with_name(target.name + ".part")
+    scratch.write_text(text)
+    scratch.replace(target)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file written by `write`, or raise ``ValueError``."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"path must be a file written by save; {path} is no JSON.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        reject("path", "a file written by TwoStepConstrainedBO.save", str(path))
+    if content["version"] > VERSION:
+        reject("path", f"a file of version {VERSION} or older", content["version"])
+    return content

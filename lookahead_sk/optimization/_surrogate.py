@@ -1,0 +1,394 @@
+r"""Fit scikit-learn's Gaussian processes and lift them into torch.
+
+Hyper-parameters maximise the posterior, with the dimension-scaled prior of Hvarfner, Hellsten and
+Nardi, "Vanilla Bayesian optimization performs great in high dimensions", ICML 2024: length-scales
+are log-normal with location sqrt(2) + log(d) / 2 and scale sqrt(3).
+
+======  ==========  ========================================================
+symbol  shape       meaning
+======  ==========  ========================================================
+x       (n, d)      data in the unit cube
+y       (n, 1 + m)  outputs in the user's units; a row of NaN is a failure
+theta   (p,)        log hyper-parameters of one output, scikit-learn's order
+======  ==========  ========================================================
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import kernels as sk
+
+from lookahead_sk._validation import reject
+from lookahead_sk.optimization import _kernels
+from lookahead_sk.optimization._kernels import Kernel
+from lookahead_sk.optimization._posterior import Posterior, condition, moments
+from lookahead_sk.optimization._transforms import Array, Kind, OutputTransform, fit_transform
+
+# Choice of the user: maps of the objective and of constraints; of several the evidence decides.
+TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
+    "auto": (("none", "log_tail"), ("none", "bilog")),
+    "bilog": (("bilog",), ("bilog",)),
+    "log_tail": (("log_tail",), ("bilog",)),
+    "copula": (("copula",), ("bilog",)),
+    "none": (("none",), ("none",)),
+}
+_JITTER = 1e-9
+_NOISE_BOUNDS = (1e-7, 1.0)
+# Below this share of the prior variance observations count as exact.
+_EXACT_NOISE = 1e-4
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Fitted processes of objective, constraints and, after failures, of "it runs"."""
+
+    posterior: Posterior
+    transforms: tuple[OutputTransform, ...]  # objective, constraints
+    thetas: tuple[Array, ...]  # one an output, "it runs" last
+    noise: Array  # (J,), model units
+    incumbent: float | None  # model units
+
+
+class MapGaussianProcess(GaussianProcessRegressor):
+    """scikit-learn's regressor with a prior on its hyper-parameters."""
+
+    def log_marginal_likelihood(
+        self, theta: Any = None, eval_gradient: bool = False, clone_kernel: bool = True
+    ) -> Any:
+        """Log marginal likelihood plus log prior, up to a constant."""
+        result = super().log_marginal_likelihood(theta, eval_gradient, clone_kernel)
+        if theta is None:
+            return result
+        prior, gradient = log_prior(self.kernel_, theta, self.X_train_.shape[1])
+        if eval_gradient:
+            return result[0] + prior, result[1] + gradient
+        return result + prior
+
+
+def log_prior(kernel: sk.Kernel, theta: Array, n_features: int) -> tuple[float, Array]:
+    """Log prior of log hyper-parameters and its gradient.
+
+    Parameters
+    ----------
+    kernel : scikit-learn kernel
+        Names the hyper-parameters.
+    theta : ndarray of shape (p,)
+        Their logs.
+    n_features : int
+        Dimension d of the inputs.
+
+    Returns
+    -------
+    value : float
+        Log density up to a constant.
+    gradient : ndarray of shape (p,)
+        Its derivative in theta.
+    """
+    location, precision, slope = _prior_terms(kernel, n_features)
+    centred = theta - location
+    value = float(-0.5 * (precision * centred**2).sum() + (slope * theta).sum())
+    return value, -precision * centred + slope
+
+
+def _prior_terms(kernel: sk.Kernel, n_features: int) -> tuple[Array, Array, Array]:
+    location: list[float] = []
+    precision: list[float] = []
+    slope: list[float] = []
+    for parameter in kernel.hyperparameters:
+        if parameter.fixed:
+            continue
+        n = parameter.n_elements
+        if "length_scale" in parameter.name:
+            # The density of a log-normal in the length-scale itself: hence the slope of -1.
+            terms = (math.sqrt(2) + 0.5 * math.log(n_features), 1 / 3, -1.0)
+        elif "noise_level" in parameter.name:
+            terms = (math.log(1e-5), 1 / 9, 0.0)
+        elif "constant_value" in parameter.name:
+            terms = (0.0, 1.0, 0.0)
+        else:
+            terms = (0.0, 0.0, 0.0)
+        for values, term in zip((location, precision, slope), terms, strict=True):
+            values.extend([term] * n)
+    return np.array(location), np.array(precision), np.array(slope)
+
+
+def default_kernel(n_features: int) -> sk.Kernel:
+    """Matern 5/2 with one length-scale a dimension, times a variance, plus white noise."""
+    matern = sk.Matern(np.full(n_features, 0.5), (5e-3, 1e3), nu=2.5)
+    return sk.ConstantKernel(1.0, (1e-2, 1e2)) * matern + sk.WhiteKernel(1e-5, _NOISE_BOUNDS)
+
+
+def check_kernel(kernel: Any, n_features: int) -> sk.Kernel:
+    """Return the kernel to fit, or raise for one that cannot be lifted.
+
+    Raises
+    ------
+    TypeError
+        If it is no scikit-learn kernel, or one of a kind that has no torch twin here.
+    ValueError
+        If its length-scales are for another number of features.
+    """
+    if kernel is None:
+        return default_kernel(n_features)
+    for leaf in _leaves(kernel):
+        size = np.size(getattr(leaf, "length_scale", 1.0))
+        if size not in (1, n_features):
+            accepted = f"a kernel with 1 or {n_features} length-scales, one a feature"
+            reject("kernel", accepted, kernel)
+        if isinstance(leaf, sk.Matern) and leaf.nu not in (0.5, 1.5, 2.5):
+            reject("kernel", "a Matern kernel with nu 0.5, 1.5 or 2.5", kernel)
+    return kernel
+
+
+def _leaves(kernel: Any) -> list[sk.Kernel]:
+    if isinstance(kernel, sk.Sum):
+        return _leaves(kernel.k1) + _leaves(kernel.k2)
+    if isinstance(kernel, sk.Product):
+        leaves = _leaves(kernel.k1) + _leaves(kernel.k2)
+        noisy = [
+            any(isinstance(x, sk.WhiteKernel) for x in _leaves(k)) for k in (kernel.k1, kernel.k2)
+        ]
+        plain = [isinstance(k, sk.ConstantKernel) for k in (kernel.k1, kernel.k2)]
+        if (noisy[0] and not plain[1]) or (noisy[1] and not plain[0]):
+            reject("kernel", "a kernel whose WhiteKernel is only scaled by a constant", kernel)
+        return leaves
+    if type(kernel) in _LIFTS:
+        return [kernel]
+    accepted = "a scikit-learn kernel made of " + ", ".join(k.__name__ for k in _LIFTS)
+    return reject("kernel", f"{accepted}, sums and products", kernel, kind=TypeError)
+
+
+def _column(kernels: Sequence[Any], name: str) -> torch.Tensor:
+    """One scalar hyper-parameter of every output, (J, 1, 1)."""
+    return torch.tensor([[[float(getattr(k, name))]] for k in kernels], dtype=torch.float64)
+
+
+def _scales(kernels: Sequence[Any]) -> torch.Tensor:
+    """Length-scales of every output, (J, 1, d) or (J, 1, 1)."""
+    rows = np.stack([np.atleast_1d(k.length_scale) for k in kernels])
+    return torch.tensor(rows, dtype=torch.float64).unsqueeze(1)
+
+
+_LIFTS: dict[type, Callable[[Sequence[Any]], Kernel]] = {
+    sk.ConstantKernel: lambda ks: _kernels.Constant(_column(ks, "constant_value")),
+    sk.WhiteKernel: lambda ks: _kernels.White(_column(ks, "noise_level")),
+    sk.RBF: lambda ks: _kernels.RBF(_scales(ks)),
+    sk.Matern: lambda ks: _kernels.Matern(_scales(ks), float(ks[0].nu)),
+    sk.RationalQuadratic: lambda ks: _kernels.RationalQuadratic(_scales(ks), _column(ks, "alpha")),
+}
+
+
+def lift(kernels: Sequence[Any]) -> Kernel:
+    """Torch twin of scikit-learn kernels of one structure, batched over outputs.
+
+    Parameters
+    ----------
+    kernels : sequence of scikit-learn kernels
+        One an output, same structure, own hyper-parameters.
+
+    Returns
+    -------
+    Kernel
+        Covariance of all outputs at once.
+
+    Examples
+    --------
+    >>> x = torch.rand(3, 2, dtype=torch.float64)
+    >>> kernel = sk.ConstantKernel(2.0) * sk.RBF([0.1, 0.3])
+    >>> np.allclose(lift([kernel])(x, x)[0], kernel(x.numpy()))
+    True
+    """
+    first = kernels[0]
+    if isinstance(first, sk.Sum | sk.Product):
+        twin = _kernels.Sum if isinstance(first, sk.Sum) else _kernels.Product
+        return twin(lift([k.k1 for k in kernels]), lift([k.k2 for k in kernels]))
+    return _LIFTS[type(first)](kernels)
+
+
+def fit_surrogate(
+    x: Array,
+    y: Array,
+    kernel: Any = None,
+    thetas: Sequence[Array] | None = None,
+    output_transform: str = "auto",
+) -> Surrogate:
+    """Fit one Gaussian process an output.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, d)
+        Points of the unit cube.
+    y : ndarray of shape (n, 1 + m)
+        Outputs, objective first; rows of NaN are failed evaluations, and at least one is not.
+    kernel : scikit-learn kernel, optional
+        Covariance to fit; by default `default_kernel`.
+    thetas : sequence of ndarray, optional
+        Hyper-parameters of the last fit, where the search starts besides the prior's mode.
+    output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
+        Maps before the fit, see `TRANSFORMS`.
+
+    Returns
+    -------
+    Surrogate
+        The fitted processes; cost O(J n^3) an iteration of the fit.
+    """
+    kernel = check_kernel(kernel, x.shape[1])
+    ran = ~np.isnan(y).any(axis=1)
+    fits = []
+    for j, column in enumerate(y[ran].T):
+        kinds = TRANSFORMS[output_transform][min(j, 1)]
+        start = _start(thetas, j, y.shape[1])
+        fits.append(_fit_output(kernel, x[ran], column, kinds, start, is_constraint=j > 0))
+    masks = [ran] * len(fits)
+    if not ran.all():  # the learned constraint "it runs", -1 where it does
+        success = np.where(ran, -1.0, 1.0)
+        start = _start(thetas, len(fits), len(fits) + 1)
+        model = _fit_one(kernel, x, success, start)
+        fits.append(_OutputFit(None, success, 0.0, model))
+        masks.append(np.ones_like(ran))
+    return _assemble(x, y, fits, masks)
+
+
+@dataclass(frozen=True)
+class _OutputFit:
+    transform: OutputTransform | None
+    target: Array
+    offset: float
+    model: MapGaussianProcess
+
+
+def _fit_output(
+    kernel: sk.Kernel,
+    x: Array,
+    column: Array,
+    kinds: tuple[Kind, ...],
+    start: Array | None,
+    *,
+    is_constraint: bool,
+) -> _OutputFit:
+    """Fit under each transform and keep the one with the largest evidence, user's units."""
+    best, best_evidence = None, -math.inf
+    for kind in kinds:
+        transform = fit_transform(column, kind, is_constraint=is_constraint)
+        target = transform.forward(column)
+        model = _fit_one(kernel, x, target - transform.offset, start)
+        # The density of the data themselves: that of the targets times the slope of the map.
+        slopes = np.log(transform.slope(column)).sum() if len(kinds) > 1 else 0.0
+        evidence = model.log_marginal_likelihood_value_ + float(slopes)
+        if best is None or evidence > best_evidence:
+            best, best_evidence = _OutputFit(transform, target, transform.offset, model), evidence
+    if best is None:
+        raise RuntimeError("no output transform to choose from")
+    return best
+
+
+def to_device(surrogate: Surrogate, device: torch.device) -> Surrogate:
+    """The same surrogate with its tensors on a device."""
+    if surrogate.posterior.x.device == device:
+        return surrogate
+    return replace(surrogate, posterior=_moved(surrogate.posterior, device))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """A tree of frozen dataclasses with every tensor on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)}
+        )
+    return value
+
+
+def _start(thetas: Sequence[Array] | None, j: int, n_outputs: int) -> Array | None:
+    return thetas[j] if thetas is not None and len(thetas) == n_outputs else None
+
+
+def _assemble(x: Array, y: Array, fits: list[_OutputFit], masks: list[Any]) -> Surrogate:
+    kernels = [fit.model.kernel_ for fit in fits]
+    twin = lift(kernels)
+    noise = torch.zeros(len(fits), dtype=torch.float64) + twin.noise()
+    mask = torch.tensor(np.stack(masks), dtype=torch.float64)
+    values = torch.zeros_like(mask)
+    for j, (fit, rows) in enumerate(zip(fits, masks, strict=True)):
+        values[j, torch.tensor(rows)] = torch.tensor(fit.target)
+    offset = torch.tensor([fit.offset for fit in fits], dtype=torch.float64)
+    posterior = _condition_safely(twin, torch.tensor(x), values, noise, offset, mask)
+    incumbent = _incumbent(posterior, y, values[0], noise[0])
+    thetas = tuple(np.array(k.theta) for k in kernels)
+    transforms = tuple(fit.transform for fit in fits if fit.transform is not None)
+    return Surrogate(posterior, transforms, thetas, noise.numpy(), incumbent)
+
+
+def _condition_safely(
+    kernel: Kernel,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    noise: torch.Tensor,
+    offset: torch.Tensor,
+    mask: torch.Tensor,
+) -> Posterior:
+    """Condition with the smallest jitter that keeps the Cholesky factor."""
+    prior = kernel.diag(x[:1])[:, 0]
+    for jitter in (_JITTER, 1e-7, 1e-5):
+        try:
+            return condition(kernel, x, y, noise + jitter * prior, offset, mask)
+        except torch.linalg.LinAlgError:
+            continue
+    return condition(kernel, x, y, noise + 1e-3 * prior, offset, mask)
+
+
+def _incumbent(
+    posterior: Posterior, y: Array, objective: torch.Tensor, noise: torch.Tensor
+) -> float | None:
+    """Best feasible objective; under noise, the best posterior mean at a feasible point."""
+    feasible = torch.tensor((y[:, 1:] <= 0).all(axis=1) & ~np.isnan(y).any(axis=1))
+    if not feasible.any():
+        return None
+    if noise <= _EXACT_NOISE * posterior.kernel.diag(posterior.x[:1])[0, 0]:
+        return float(objective[feasible].min())
+    return float(moments(posterior, posterior.x).mean[0, feasible].min())
+
+
+def _fit_one(kernel: sk.Kernel, x: Array, y: Array, start: Array | None) -> MapGaussianProcess:
+    """MAP fit of one output."""
+    regressor = MapGaussianProcess(
+        kernel, alpha=_JITTER, optimizer=_Minimizer(start, few=len(y) < 3 * x.shape[1])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a bound may be the right answer
+        regressor.fit(x, y)
+    return regressor
+
+
+class _Minimizer:
+    """L-BFGS-B from the last optimum and, when the data say little, from shorter scales too."""
+
+    def __init__(self, start: Array | None, few: bool) -> None:
+        self.start, self.few = start, few
+
+    def __call__(
+        self, loss: Callable[..., Any], initial: Array, bounds: Array
+    ) -> tuple[Array, float]:
+        starts = [initial] if self.start is None else [self.start]
+        if self.few and self.start is not None:
+            starts.append(initial)
+        best: tuple[Array, float] = (initial, math.inf)
+        for theta in starts:
+            clipped = np.clip(theta, *bounds.T)
+            result = minimize(
+                loss, clipped, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+            )
+            if result.fun < best[1]:
+                best = (result.x, float(result.fun))
+        return best
