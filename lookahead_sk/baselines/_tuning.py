@@ -9,6 +9,7 @@ the plain squared error it does not reward a baseline for knowing which prompts 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +56,22 @@ def first_least(errors: Floats) -> int:
     return int(np.flatnonzero(errors <= errors.min() + 1e-12)[0])
 
 
+class OutOfFold(NamedTuple):
+    """Qualities of every candidate (A, m, K) on the rows (m,) that could be judged."""
+
+    rows: Ints
+    quality: Floats
+
+    def errors(self, Y: Floats, w: Floats) -> Floats:
+        """Error of every candidate, (A,)."""
+        rows = self.rows
+        return np.array([difference_error(quality, Y[rows], w[rows]) for quality in self.quality])
+
+
 def cross_validated(
     predict: Predict, Y: Floats, w: Floats, n_splits: int, rng: np.random.RandomState
-) -> Floats:
-    """Error of every candidate, out of fold.
+) -> OutOfFold:
+    """Qualities that every candidate predicts for prompts it was not fitted to.
 
     Parameters
     ----------
@@ -75,19 +88,19 @@ def cross_validated(
 
     Returns
     -------
-    ndarray of shape (A,)
-        A fold in whose training part some model was not observed at all is left out; if no fold
-        remains, the first candidate is as good as any: a single zero.
+    OutOfFold
+        A fold in whose training part some model was not observed at all is left out. If no fold
+        remains, the only rows are all rows, judged by a model that saw them.
     """
-    parts = np.array_split(rng.permutation(len(Y)), n_splits)
+    parts = np.array_split(rng.permutation(len(Y)), min(n_splits, len(Y)))
     predicted, judged = [], []
-    for i, test in enumerate(parts):
+    for i, test in enumerate(parts if len(parts) > 1 else []):
         train = np.concatenate([part for j, part in enumerate(parts) if j != i])
         is_weighed = ~np.isnan(Y[train]) & (w[train] > 0)[:, None]
         if is_weighed.any(axis=0).all():
             predicted.append(predict(train, test))
             judged.append(test)
     if not predicted:
-        return np.zeros(1)
-    rows, quality = np.concatenate(judged), np.concatenate(predicted, axis=1)
-    return np.array([difference_error(candidate, Y[rows], w[rows]) for candidate in quality])
+        everything = np.arange(len(Y))
+        return OutOfFold(everything, predict(everything, everything))
+    return OutOfFold(np.concatenate(judged), np.concatenate(predicted, axis=1))

@@ -1,0 +1,94 @@
+"""What all baselines share: features of the prompt alone, fitted in one place."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import check_random_state
+
+from lookahead_sk._validation import check_int
+from lookahead_sk.baselines._features import Lexical, fit_lexical
+from lookahead_sk.routing import BaseRouter
+from lookahead_sk.routing._base import fit_temperature
+
+Floats = npt.NDArray[np.float64]
+Checked = list[str] | npt.NDArray[np.float32]
+
+
+class QualityModel(Protocol):
+    """Anything that estimates scores (n, K) from features (n, d)."""
+
+    def predict(self, Z: Any) -> Floats: ...
+
+
+class Fitted(NamedTuple):
+    """A fitted model, and what it, or its like, predicts for prompts it was not fitted to."""
+
+    model: QualityModel
+    rows: npt.NDArray[np.intp]
+    held_out: Floats  # (len(rows), K)
+
+
+class QueryOnlyRouter(BaseRouter):
+    """Base of the baselines: from features of the prompt straight to scores, no responses.
+
+    A subclass implements ``_fit_model(Z, Y, rng)``. The features of texts are their sentence
+    embedding and, beside it, ``lexical_components`` lexical ones; a numeric X is taken as it is.
+    """
+
+    encoder: Any
+    lexical_components: int
+    device: Any
+    random_state: Any
+    features_: Lexical | None
+    model_: QualityModel
+    _poor_score: ClassVar[bool] = False
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.poor_score = self._poor_score
+        return tags
+
+    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
+        raise NotImplementedError
+
+    def _features(self, X: Checked, lexical: Lexical | None) -> npt.NDArray[np.float32]:
+        Z = self._embed(X)
+        if lexical is None or isinstance(X, np.ndarray):
+            return Z
+        return np.hstack([Z, lexical.transform(X)])
+
+    def fit(self, X: Any, y: Any, responses: Any = None) -> Self:
+        """Learn from prompts and scores.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            The prompts.
+        y : array-like of shape (n, K), DataFrame, or array-like of shape (n,)
+            Scores of the models, NaN where not observed, or 1-D labels.
+        responses : object, default=None
+            Not used: accepted so that a baseline can stand in for a lookahead router.
+
+        Returns
+        -------
+        self
+            The fitted router.
+        """
+        X = self._check_X(X, reset=True)
+        table = self._check_y(y, len(X))
+        n_lexical = check_int(self.lexical_components, "lexical_components", low=0, closed="left")
+        rng = check_random_state(self.random_state)
+        lexical = None
+        if n_lexical and not isinstance(X, np.ndarray):
+            lexical = fit_lexical(X, n_lexical, rng)
+        fitted = self._fit_model(self._features(X, lexical), table.scores, rng)
+        self.features_, self.model_ = lexical, fitted.model
+        self.classes_ = table.classes
+        self.temperature_ = fit_temperature(fitted.held_out, table.scores[fitted.rows])
+        return self
+
+    def _predict_quality(self, X: Checked) -> Floats:
+        return self.model_.predict(self._features(X, self.features_))

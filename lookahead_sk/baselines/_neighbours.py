@@ -1,0 +1,253 @@
+"""Routers that average the scores of similar training prompts: nearest neighbours and clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import NearestNeighbors
+
+from lookahead_sk._validation import check_choice, check_float, check_int
+from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
+from lookahead_sk.baselines._local import cluster_means, memberships, neighbour_means
+from lookahead_sk.baselines._tuning import cross_validated, difference_error, first_least
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+
+_NEIGHBOURS = (400, 200, 100, 50, 20, 10, 5, 2, 1)
+_CLUSTERS = (1, 2, 4, 8, 16, 32, 64)
+# Multiples of the mean squared distance to the nearest centre.
+_TEMPERATURES = (1.0, 0.3, 0.1, 0.03)
+
+
+class NeighbourModel:
+    """Mean scores of the k nearest training prompts, (n, K)."""
+
+    def __init__(self, index: NearestNeighbors, Y: Floats, k: int) -> None:
+        self.index = index
+        self.Y = Y
+        self.k = k
+
+    def predict(self, Z: Any) -> Floats:
+        near = self.index.kneighbors(Z, self.k, return_distance=False)
+        return neighbour_means(self.Y, np.ones(len(self.Y)), near, np.array([self.k]))[0]
+
+
+class KNNRouter(QueryOnlyRouter):
+    """Score every model by its mean score on the k nearest training prompts.
+
+    Distances are Euclidean, which for embeddings of unit norm is the order of their cosines.
+
+    Parameters
+    ----------
+    encoder : None, str, path, SentenceTransformer or "passthrough", default=None
+        Sentence encoder, as for `lookahead_sk.LookaheadRouter`; "passthrough" for numeric X.
+    n_neighbors : int or None, default=None
+        Number of neighbours; None chooses from 1, 2, 5, 10, 20, 50, 100, 200, 400 the one that best
+        foresees, leaving each training prompt out in turn, the differences between the models'
+        scores. Fewer training prompts limit it.
+    lexical_components : int, default=256
+        Number of lexical features (tf-idf of words and signs, reduced by SVD) beside the sentence
+        embedding; 0 for none. Not used with "passthrough".
+    device : str or torch.device, default="auto"
+        Where the encoder runs.
+    random_state : int, RandomState instance or None, default=None
+        Determines the SVD of the lexical features.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        The models.
+    n_neighbors_ : int
+        The number of neighbours used.
+    model_ : NeighbourModel
+        The training prompts' features and scores.
+    temperature_ : float
+        Scale of ``predict_proba``.
+
+    Notes
+    -----
+    A model that no neighbour observed has its mean over all training prompts. Predicting costs
+    O(n d) for each prompt.
+
+    Examples
+    --------
+    >>> from lookahead_sk.baselines import KNNRouter
+    >>> X = [[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]
+    >>> y = [[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3
+    >>> KNNRouter("passthrough", n_neighbors=2).fit(X, y).predict([[0.3], [4.0]])
+    array([0, 1])
+    """
+
+    n_neighbors_: int
+
+    def __init__(
+        self,
+        encoder: Any = None,
+        *,
+        n_neighbors: int | None = None,
+        lexical_components: int = 256,
+        device: Any = "auto",
+        random_state: Any = None,
+    ):
+        self.encoder = encoder
+        self.n_neighbors = n_neighbors
+        self.lexical_components = lexical_components
+        self.device = device
+        self.random_state = random_state
+
+    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
+        most = max(len(Z) - 1, 1)
+        ks: Sequence[int] = [k for k in _NEIGHBOURS if k <= most] or [most]
+        if self.n_neighbors is not None:
+            ks = [min(check_int(self.n_neighbors, "n_neighbors", low=1, closed="left"), most)]
+        index = NearestNeighbors(algorithm="brute").fit(Z)
+        near = np.zeros((1, 1), dtype=np.intp)
+        if len(Z) > 1:
+            near = index.kneighbors(n_neighbors=max(ks), return_distance=False)  # but for itself
+        w = np.ones(len(Y))
+        left_out = neighbour_means(Y, w, near, np.array(ks))
+        best = first_least(np.array([difference_error(quality, Y, w) for quality in left_out]))
+        self.n_neighbors_ = ks[best]
+        return Fitted(NeighbourModel(index, Y, ks[best]), np.arange(len(Y)), left_out[best])
+
+
+class ClusterModel:
+    """Mean scores of the clusters a prompt belongs to, (n, K)."""
+
+    def __init__(self, centres: Any, means: Floats, temperature: float | None) -> None:
+        self.centres = centres
+        self.means = means
+        self.temperature = temperature
+
+    def predict(self, Z: Any) -> Floats:
+        distances = pairwise_distances(Z, self.centres, metric="sqeuclidean")
+        return memberships(distances.astype(np.float64), self.temperature) @ self.means
+
+
+class ClusterRouter(QueryOnlyRouter):
+    """Cluster the training prompts by k-means, and score every model by its mean in each cluster.
+
+    Parameters
+    ----------
+    encoder : None, str, path, SentenceTransformer or "passthrough", default=None
+        Sentence encoder, as for `lookahead_sk.LookaheadRouter`; "passthrough" for numeric X.
+    n_clusters : int or None, default=None
+        Number of clusters; None chooses from 1, 2, 4, ..., 64 by cross-validated error of the
+        differences between the models' scores.
+    assignment : {"hard", "soft"}, default="hard"
+        Whether a prompt belongs to its nearest cluster alone, or to all of them in shares that fall
+        with the squared distance, in the means as well as in the prediction.
+    temperature : float or None, default=None
+        For "soft", the shares are softmax(-distance / temperature), in multiples of the training
+        prompts' mean squared distance to their nearest centre; None chooses from 0.03, 0.1, 0.3, 1.
+    shrinkage : float, default=5.0
+        So many prompts with the overall mean scores are added to every cluster.
+    lexical_components : int, default=256
+        Number of lexical features beside the sentence embedding, as in `KNNRouter`.
+    device : str or torch.device, default="auto"
+        Where the encoder runs.
+    random_state : int, RandomState instance or None, default=None
+        Determines k-means, the folds, and the SVD of the lexical features.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        The models.
+    n_clusters_ : int
+        The number of clusters used.
+    model_ : ClusterModel
+        Centres, mean scores of the clusters, and temperature.
+    temperature_ : float
+        Scale of ``predict_proba``.
+
+    Notes
+    -----
+    Choosing the number of clusters fits k-means 5 times for every number tried.
+
+    Examples
+    --------
+    >>> from lookahead_sk.baselines import ClusterRouter
+    >>> X = [[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]
+    >>> y = [[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3
+    >>> router = ClusterRouter("passthrough", n_clusters=2, random_state=0).fit(X, y)
+    >>> router.predict([[0.3], [4.0]])
+    array([0, 1])
+    """
+
+    n_clusters_: int
+
+    def __init__(
+        self,
+        encoder: Any = None,
+        *,
+        n_clusters: int | None = None,
+        assignment: str = "hard",
+        temperature: float | None = None,
+        shrinkage: float = 5.0,
+        lexical_components: int = 256,
+        device: Any = "auto",
+        random_state: Any = None,
+    ):
+        self.encoder = encoder
+        self.n_clusters = n_clusters
+        self.assignment = assignment
+        self.temperature = temperature
+        self.shrinkage = shrinkage
+        self.lexical_components = lexical_components
+        self.device = device
+        self.random_state = random_state
+
+    def _candidates(self, n: int) -> list[tuple[int, float | None]]:
+        """Numbers of clusters and temperatures to choose from, the simplest first."""
+        check_choice(self.assignment, "assignment", ["hard", "soft"])
+        check_float(self.shrinkage, "shrinkage", low=0.0)
+        counts: Sequence[int] = [count for count in _CLUSTERS if count <= max(n // 2, 1)]
+        if self.n_clusters is not None:
+            counts = [check_int(self.n_clusters, "n_clusters", low=1, closed="left")]
+        heats: Sequence[float | None] = [None]
+        if self.temperature is not None:
+            heats = [check_float(self.temperature, "temperature", low=0.0, closed="neither")]
+        if self.assignment == "soft":
+            heats = heats if self.temperature is not None else _TEMPERATURES
+        else:
+            heats = [None]
+        return [(count, heat) for count in counts for heat in heats]
+
+    def _models(
+        self, Z: Any, Y: Floats, candidates: list[tuple[int, float | None]], seed: int
+    ) -> list[ClusterModel]:
+        n_distinct = len(np.unique(Z, axis=0))
+        models, w = [], np.ones(len(Z))
+        centres: dict[int, Any] = {}
+        for count, heat in candidates:
+            if count not in centres:
+                kmeans = KMeans(min(count, n_distinct), n_init=1, max_iter=100, random_state=seed)
+                centres[count] = kmeans.fit(Z).cluster_centers_
+            distances = pairwise_distances(Z, centres[count], metric="sqeuclidean")
+            distances = distances.astype(np.float64)
+            scale = distances.min(axis=1).mean() or 1.0
+            temperature = None if heat is None else heat * scale
+            shares = memberships(distances, temperature)
+            means = cluster_means(Y, w, shares, self.shrinkage)
+            models.append(ClusterModel(centres[count], means, temperature))
+        return models
+
+    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
+        candidates = self._candidates(len(Z))
+        seed = int(rng.randint(2**31))
+
+        def predict(train: Ints, test: Ints) -> Floats:
+            models = self._models(Z[train], Y[train], candidates, seed)
+            return np.array([model.predict(Z[test]) for model in models])
+
+        judged = cross_validated(predict, Y, np.ones(len(Y)), 5, rng)
+        best = first_least(judged.errors(Y, np.ones(len(Y))))
+        (model,) = self._models(Z, Y, [candidates[best]], seed)
+        self.n_clusters_ = len(model.centres)
+        return Fitted(model, judged.rows, judged.quality[best])
