@@ -21,7 +21,7 @@ _SUBMODULES = ("baselines", "datasets", "metrics", "optimization", "routing")
 
 
 def __getattr__(name: str) -> Any:
-    # torch alone takes more than a second to import: nothing heavy is loaded before it is asked for.
+    # torch alone takes more than a second to import: what is heavy is loaded when asked for.
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _SUBMODULES:

@@ -41,7 +41,7 @@ def _check_number(
     accepted = f"{noun} in {_interval(low, high, closed)}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, kind):
         reject(name, accepted, value, kind=TypeError)
-    number = float(value)
+    number = float(value)  # type: ignore[arg-type]
     above = number >= low if closed in ("left", "both") else number > low
     below = number <= high if closed in ("right", "both") else number < high
     if not (above and below):  # also refuses NaN

@@ -116,7 +116,8 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,)
             The element of ``classes_`` with the largest utility; the first one on a tie.
         """
-        return self.classes_[self._utility(self.predict_quality(X)).argmax(axis=1)]
+        utility = self._utility(self.predict_quality(X))
+        return self.classes_[utility.argmax(axis=1)]
 
     def decision_function(self, X: Any) -> Floats:
         """Utility of every model on every prompt: predicted quality less its weighted cost.

@@ -75,7 +75,7 @@ def load_encoder(encoder: Any, device: Any) -> SentenceTransformer:
     """
     check_encoder(encoder)
     if _is_model(encoder):
-        return encoder  # type: ignore[no-any-return]
+        return encoder
     source = encoder if encoder is not None else packaged_model() or HUB_NAME
     key = (str(source), str(resolve_device(device)))
     if key in _loaded:

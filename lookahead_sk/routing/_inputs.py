@@ -21,7 +21,7 @@ import numpy.typing as npt
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import as_float_array, reject
 
 Floats = npt.NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def _as_numbers(array: npt.NDArray[Any]) -> Floats:
 
 
 def _check_observed(scores: Floats, names: list[Any]) -> None:
-    n, n_models = scores.shape
+    n_models = scores.shape[1]
     if n_models < 2:
         reject("y", "scores of at least 2 models", f"shape {scores.shape}")
     if len(set(names)) != n_models:
@@ -211,4 +211,16 @@ def check_numeric_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArr
         reject("responses", accepted, f"shape {array.shape}")
     if np.isinf(array).any():
         reject("responses", "finite, or NaN where not observed", "inf")
+    return array
+
+
+def check_lengths(lengths: Any, shape: tuple[int, int]) -> Floats | None:
+    """Return response lengths as a float array (n, K), NaN where not observed; None stays None."""
+    if lengths is None:
+        return None
+    array = as_float_array(lengths, "response_lengths")
+    if array.shape != shape:
+        reject("response_lengths", f"an array of shape {shape}", f"shape {array.shape}")
+    if (array < 0).any() or np.isinf(array).any():
+        reject("response_lengths", "at least 0 and finite, or NaN", float(np.nanmin(array)))
     return array

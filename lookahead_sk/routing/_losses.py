@@ -65,7 +65,7 @@ def routing_loss(logits: Tensor, scores: Tensor, weight: Tensor) -> Tensor:
 
 
 def response_loss(latents: Tensor, facts: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error of the predicted latents against the facts of the true responses.
+    """Squared error of the predicted latents against the facts of the true responses.
 
     Parameters
     ----------
@@ -79,12 +79,13 @@ def response_loss(latents: Tensor, facts: Tensor, weight: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (...)
-        Mean over the observed facts; 1 is what predicting the mean costs.
+        Mean over the observed responses of the sum over facts; predicting the mean of each fact
+        costs 1, since the facts of a response have total variance 1.
 
     References
     ----------
     .. [1] Huang et al., "Lookahead Routing for Large Language Models", NeurIPS 2025, L_resp.
     """
     is_observed = ~facts.isnan()
-    errors = (latents - facts.nan_to_num()) ** 2
-    return masked_mean(errors.flatten(-2), is_observed.flatten(-2), weight)
+    errors = torch.where(is_observed, latents - facts.nan_to_num(), 0.0) ** 2
+    return masked_mean(errors.sum(dim=-1), is_observed.any(dim=-1), weight)

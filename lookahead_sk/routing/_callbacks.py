@@ -1,0 +1,55 @@
+"""The one place that touches ``sklearn.callback``, which scikit-learn 1.9 calls experimental."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+__all__ = ["CallbackSupportMixin", "EpochTasks", "with_callbacks"]
+
+
+class EpochTasks:
+    """Tells the callbacks of an estimator of its fit, one task per epoch.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        The estimator in ``fit``.
+    X, y : object
+        What ``fit`` was given.
+    max_epochs : int
+        The most epochs that there can be.
+    """
+
+    def __init__(self, estimator: Any, X: Any, y: Any, max_epochs: int) -> None:
+        self.estimator = estimator
+        self.data = {"X": X, "y": y}
+        self.context = estimator._init_callback_context(max_subtasks=max_epochs)
+        self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+
+    def run_epoch(self, work: Callable[[], bool], attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Do one epoch inside a task; return whether to go on.
+
+        Parameters
+        ----------
+        work : callable
+            The epoch; returns whether training should go on.
+        attributes : callable
+            Gives the fitted attributes that the estimator would have if it stopped now; called
+            only when a callback asks for them.
+        """
+        task = self.context.subcontext(task_name="epoch")
+        task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        goes_on = work()
+        stop = task.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+        )
+        return goes_on and not stop
+
+    def close(self, attributes: Callable[[], dict[str, Any]]) -> None:
+        """End the task of the whole fit."""
+        self.context.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+        )

@@ -1,0 +1,96 @@
+"""The embedding approach's network: latents of every unwritten response, and a score from them.
+
+==  =====================================================================
+x   (n, p) prompt features, or (M, n, p) when every member sees its own
+z   (M, n, K, r) predicted latents
+q   (M, n, K) logits of the predicted quality
+M   members of the ensemble, trained side by side in one batch of tensors
+h   (M, n, hidden) what a member makes of the prompt
+==  =====================================================================
+
+z_k = A_k h(x) + B_k x + a_k and q_k = u_k . z_k + v_k . h(x) + c_k: every model has its own rows of
+A, B, u and v, so that one model's answer never depends on which others are in the pool.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LatentPredictor(nn.Module):
+    """An ensemble of small networks from prompt features to latents and quality logits.
+
+    Parameters
+    ----------
+    n_members : int
+        M, members of the ensemble.
+    n_features : int
+        p, prompt features.
+    n_models : int
+        K, candidate models.
+    n_latent : int
+        r, size of the latent of one model.
+    n_hidden : int
+        Hidden units of each member.
+    dropout : float
+        Share of inputs and hidden units dropped in training.
+    generator : torch.Generator, optional
+        For the initial weights.
+
+    References
+    ----------
+    .. [1] Huang et al., "Lookahead Routing for Large Language Models", NeurIPS 2025: the latent
+       F(x, t) and the classifier on it.
+    """
+
+    def __init__(
+        self,
+        n_members: int,
+        n_features: int,
+        n_models: int,
+        n_latent: int,
+        n_hidden: int,
+        dropout: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = (n_models, n_latent)
+        self.dropout = dropout
+
+        def normal(rows: int, columns: int, scale: float) -> nn.Parameter:
+            weights = torch.randn(n_members, rows, columns, generator=generator)
+            return nn.Parameter(weights * scale)
+
+        width = n_models * n_latent
+        self.hidden_weight = normal(n_features, n_hidden, n_features**-0.5)
+        self.hidden_bias = nn.Parameter(torch.zeros(n_members, 1, n_hidden))
+        self.latent_weight = normal(n_hidden, width, 0.5 * n_hidden**-0.5)
+        self.skip_weight = nn.Parameter(torch.zeros(n_members, n_features, width))
+        self.latent_bias = nn.Parameter(torch.zeros(n_members, 1, width))
+        self.score_latent = normal(n_models, n_latent, 0.1 * n_latent**-0.5)
+        self.score_hidden = nn.Parameter(torch.zeros(n_members, n_hidden, n_models))
+        self.score_bias = nn.Parameter(torch.zeros(n_members, 1, n_models))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents (M, n, K, r) and quality logits (M, n, K) of features (n, p)."""
+        n_members = self.hidden_weight.shape[0]
+        x = x.expand(n_members, *x.shape[-2:])
+        x = nn.functional.dropout(x, self.dropout, self.training)
+        hidden = torch.relu(torch.baddbmm(self.hidden_bias, x, self.hidden_weight))
+        hidden = nn.functional.dropout(hidden, self.dropout, self.training)
+        latents = torch.baddbmm(self.latent_bias, x, self.skip_weight)
+        latents = torch.baddbmm(latents, hidden, self.latent_weight)
+        latents = latents.unflatten(-1, self.shape)  # (M, n, K, r)
+        from_latents = torch.einsum("mnkr,mkr->mnk", latents, self.score_latent)
+        logits = from_latents + torch.baddbmm(self.score_bias, hidden, self.score_hidden)
+        return latents, logits
+
+
+def decayed_parameters(network: LatentPredictor) -> list[dict[str, object]]:
+    """Parameter groups for AdamW: weights, which decay, and biases, which do not."""
+    named = list(network.named_parameters())
+    return [
+        {"params": [p for name, p in named if not name.endswith("bias")]},
+        {"params": [p for name, p in named if name.endswith("bias")], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,100 @@
+"""Looking up the training responses that are nearest to the foreseen ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lookahead_sk.routing._facts import ResponseFacts
+
+Floats32 = npt.NDArray[np.float32]
+
+MAX_REFERENCES = 20_000
+
+
+@dataclass
+class ReferenceResponses:
+    """Training responses that `LookaheadRouter.foresee` looks up.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (R,)
+        Rows of the training data.
+    coordinates : ndarray of shape (R, K, c)
+        Responses in the principal axes of the embeddings, NaN where not observed.
+    texts : ndarray of str of shape (R, K), or None
+        The responses; None when they were given as numbers.
+    """
+
+    rows: npt.NDArray[np.intp]
+    coordinates: Floats32
+    texts: npt.NDArray[np.object_] | None
+
+    def nearest(
+        self, latents: Floats32, facts: ResponseFacts, names: list[Any]
+    ) -> list[dict[Any, dict[str, Any]]]:
+        """The nearest reference of every model to each of the latents (n, K, r)."""
+        columns = slice(0, self.coordinates.shape[2])
+        foreseen = (latents * facts.scale + facts.mean)[..., columns]
+        lengths = _expected_lengths(latents, facts)
+        found: list[dict[Any, dict[str, Any]]] = [{} for _ in latents]
+        for k, name in enumerate(names):
+            cosine = _cosine(foreseen[:, k], self.coordinates[:, k])  # (n, R)
+            nearest = np.nan_to_num(cosine, nan=-np.inf).argmax(axis=1)
+            for i, j in enumerate(nearest):
+                found[i][name] = {
+                    "response": None if self.texts is None else self.texts[j, k],
+                    "row": int(self.rows[j]),
+                    "similarity": float(cosine[i, j]),
+                    "length": None if lengths is None else float(lengths[i, k]),
+                }
+        return found
+
+
+def _expected_lengths(latents: Floats32, facts: ResponseFacts) -> Floats32 | None:
+    column = facts.length_column
+    if column is None:
+        return None
+    logs = latents[..., column] * facts.scale[:, column] + facts.mean[:, column]
+    return np.maximum(np.expm1(logs), 0)
+
+
+def _cosine(a: Floats32, b: Floats32) -> Floats32:
+    a = a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
+    b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
+    return a @ b.T
+
+
+def keep_references(
+    responses: npt.NDArray[Any], values: Floats32, facts: ResponseFacts, seed: int
+) -> ReferenceResponses:
+    """Keep the training responses, or a random 20,000 prompts' worth of them.
+
+    Parameters
+    ----------
+    responses : ndarray of shape (n, K) or (n, K, d)
+        Texts or embeddings.
+    values : ndarray of shape (n, K, r)
+        Their standardised facts.
+    facts : ResponseFacts
+        How the facts were standardised.
+    seed : int
+        For the choice, when there are more.
+
+    Returns
+    -------
+    ReferenceResponses
+        What `foresee` looks up.
+    """
+    n = len(values)
+    rows = np.arange(n)
+    if n > MAX_REFERENCES:
+        chosen = np.random.RandomState(seed).choice(n, MAX_REFERENCES, replace=False)
+        rows = np.sort(chosen)
+    n_components = len(facts.components)
+    raw = values[rows] * facts.scale + facts.mean
+    texts = responses[rows] if responses.dtype == object else None
+    return ReferenceResponses(rows, raw[..., :n_components].astype(np.float32), texts)
