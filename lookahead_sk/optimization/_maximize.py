@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,8 +46,9 @@ class Settings:
     max_iter: int = 30
     n_screen: int = 1024
     n_candidates: int = 192
-    max_fantasies: int = 4096
+    max_fantasies: int = 2048
     significance: float = 2.0
+    least_gain: float = 1e-3  # relative to EIC: less is not worth more fantasies
 
 
 @dataclass(frozen=True)
@@ -226,9 +227,13 @@ def greedy_batch(problem: Problem, settings: Settings, q: int, seed: int) -> tup
 
 
 def believe(problem: Problem, points: Tensor) -> Problem:
-    """Condition on points as if they had their posterior means (they are being evaluated)."""
+    """Condition on points as if they had their posterior means (they are being evaluated).
+
+    A believed feasible point also lowers the incumbent, else it would be asked for again.
+    """
     posterior = problem.posterior
-    values = moments(posterior, points).mean
+    with torch.no_grad():
+        values = moments(posterior, points).mean
     fresh = torch.cat([posterior.x, points])
     seen = posterior.chol @ posterior.chol.transpose(-1, -2)
     noise = torch.diagonal(seen, dim1=-2, dim2=-1) - posterior.kernel.diag(posterior.x)
@@ -243,7 +248,12 @@ def believe(problem: Problem, points: Tensor) -> Problem:
         posterior.offset,
         mask,
     )
-    return Problem(believed, problem.incumbent, problem.anchor, problem.snap, problem.is_free)
+    incumbent = problem.incumbent
+    holds = (values[1:] <= 0).all(0)
+    if holds.any():
+        best = float(values[0, holds].min())
+        incumbent = best if incumbent is None else min(incumbent, best)
+    return replace(problem, posterior=believed, incumbent=incumbent)
 
 
 def maximize_two_step(problem: Problem, settings: Settings, q: int, seed: int) -> Tensor:
@@ -399,7 +409,9 @@ def choose(
             differences.append(float((sample[:, 0] - sample[:, 1]).mean()))
         mean = float(np.mean(differences))
         error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
-        if abs(mean) > settings.significance * error or 128 * wanted > settings.max_fantasies:
+        margin = settings.significance * error
+        is_decided = abs(mean) > margin or mean + margin < settings.least_gain
+        if is_decided or 128 * wanted > settings.max_fantasies:
             break
         wanted *= 2
     return challenger if mean > settings.significance * error else safe

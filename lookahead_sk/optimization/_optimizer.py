@@ -113,6 +113,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Points asked for and not told yet.
     n_features_in_ : int
         Number of variables d.
+    n_iter_ : int
+        Iterations that `fit` needed for the surrogate's hyper-parameters.
 
     See Also
     --------
@@ -233,9 +235,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return bool((~np.isnan(self.y_).any(axis=1)).any())
 
     def __sklearn_tags__(self) -> Any:
-        """Several outputs as soon as there are constraints."""
+        """Several outputs: the objective and the constraints."""
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = self.n_constraints != 0
+        tags.target_tags.multi_output = True
         return tags
 
     def ask(self, n_points: int | None = None, remaining: int | None = None) -> Any:
@@ -332,6 +334,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self._reset(space)
         self._append(X, unit, outputs)
         self._surrogate = self._fit_surrogate()
+        self.n_iter_ = self._surrogate.n_iter
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -392,15 +395,14 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """
         problem, settings = self._problem(), self._settings()
         points = self._tensor(self.space_.encode(X))
-        with torch.no_grad():
-            if self.acquisition == "eic":
-                at = moments(problem.posterior, points)
-                return torch.exp(log_eic_at(at, problem.incumbent)).cpu().numpy()
-            optima, _ = maximize_eic(problem, settings, self.seed_)
-            candidates = second_candidates(problem, optima, settings, self.seed_)
-            batches = points.unsqueeze(1)
-            value = mean_value(problem, candidates, batches, _VALUE_FANTASIES, self.seed_, 0.0)
-            return value.cpu().numpy()
+        if self.acquisition == "eic":
+            at = moments(problem.posterior, points)
+            return torch.exp(log_eic_at(at, problem.incumbent)).cpu().numpy()
+        optima, _ = maximize_eic(problem, settings, self.seed_)
+        candidates = second_candidates(problem, optima, settings, self.seed_)
+        batches = points.unsqueeze(1)
+        value = mean_value(problem, candidates, batches, _VALUE_FANTASIES, self.seed_, 0.0)
+        return value.cpu().numpy()
 
     def acquisition_gradient(self, X: Any) -> Array:
         """Gradient of `acquisition_value` by the estimator ``gradient_estimator``.

@@ -31,6 +31,7 @@ from sklearn.gaussian_process import kernels as sk
 from lookahead_sk._validation import reject
 from lookahead_sk.optimization import _kernels
 from lookahead_sk.optimization._kernels import Kernel
+from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
 from lookahead_sk.optimization._posterior import Posterior, condition, moments
 from lookahead_sk.optimization._transforms import Array, Kind, OutputTransform, fit_transform
 
@@ -42,6 +43,10 @@ TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     "copula": (("copula",), ("bilog",)),
     "none": (("none",), ("none",)),
 }
+# Targets of "it runs": a failure weighs more than a success, so that its border is approached
+# from the safe side.
+_RUN_LABELS = (-0.5, 1.5)
+_NOISY_START = 0.1
 _JITTER = 1e-9
 _NOISE_BOUNDS = (1e-7, 1.0)
 # Below this share of the prior variance observations count as exact.
@@ -57,6 +62,7 @@ class Surrogate:
     thetas: tuple[Array, ...]  # one an output, "it runs" last
     noise: Array  # (J,), model units
     incumbent: float | None  # model units
+    n_iter: int  # of the hyper-parameters, over all outputs
 
 
 class MapGaussianProcess(GaussianProcessRegressor):
@@ -66,41 +72,70 @@ class MapGaussianProcess(GaussianProcessRegressor):
         self, theta: Any = None, eval_gradient: bool = False, clone_kernel: bool = True
     ) -> Any:
         """Log marginal likelihood plus log prior, up to a constant."""
-        result = super().log_marginal_likelihood(theta, eval_gradient, clone_kernel)
         if theta is None:
-            return result
-        prior, gradient = log_prior(self.kernel_, theta, self.X_train_.shape[1])
+            return super().log_marginal_likelihood()
+        constants = self._constants()
+        if constants.differences is not None:
+            likelihood, slope = matern_log_likelihood(
+                theta, constants.differences, self.y_train_, self.alpha
+            )
+        else:
+            likelihood, slope = super().log_marginal_likelihood(theta, True, clone_kernel)
+        prior, gradient = constants.prior.evaluate(theta)
         if eval_gradient:
-            return result[0] + prior, result[1] + gradient
-        return result + prior
+            return likelihood + prior, slope + gradient
+        return likelihood + prior
+
+    def _constants(self) -> _FitConstants:
+        """What does not change during a fit."""
+        cached: _FitConstants | None = getattr(self, "_fit_constants", None)
+        if cached is None or cached.x is not self.X_train_:
+            x = self.X_train_
+            fast = squared_differences(x) if is_default(self.kernel_) else None
+            cached = _FitConstants(x, fast, make_prior(self.kernel_, x.shape[1]))
+            self._fit_constants = cached
+        return cached
 
 
-def log_prior(kernel: sk.Kernel, theta: Array, n_features: int) -> tuple[float, Array]:
-    """Log prior of log hyper-parameters and its gradient.
-
-    Parameters
-    ----------
-    kernel : scikit-learn kernel
-        Names the hyper-parameters.
-    theta : ndarray of shape (p,)
-        Their logs.
-    n_features : int
-        Dimension d of the inputs.
-
-    Returns
-    -------
-    value : float
-        Log density up to a constant.
-    gradient : ndarray of shape (p,)
-        Its derivative in theta.
-    """
-    location, precision, slope = _prior_terms(kernel, n_features)
-    centred = theta - location
-    value = float(-0.5 * (precision * centred**2).sum() + (slope * theta).sum())
-    return value, -precision * centred + slope
+def is_default(kernel: sk.Kernel) -> bool:
+    """Whether a kernel has the structure of `default_kernel`, all hyper-parameters free."""
+    if not (isinstance(kernel, sk.Sum) and isinstance(kernel.k1, sk.Product)):
+        return False
+    scale, matern, noise = kernel.k1.k1, kernel.k1.k2, kernel.k2
+    return (
+        type(scale) is sk.ConstantKernel
+        and type(matern) is sk.Matern
+        and matern.nu == 2.5
+        and np.ndim(matern.length_scale) == 1
+        and type(noise) is sk.WhiteKernel
+        and not any(h.fixed for h in kernel.hyperparameters)
+    )
 
 
-def _prior_terms(kernel: sk.Kernel, n_features: int) -> tuple[Array, Array, Array]:
+@dataclass(frozen=True)
+class Prior:
+    """Log prior of log hyper-parameters, quadratic with a slope."""
+
+    location: Array  # (p,)
+    precision: Array  # (p,)
+    slope: Array  # (p,)
+
+    def evaluate(self, theta: Array) -> tuple[float, Array]:
+        """Log density up to a constant, and its gradient (p,)."""
+        centred = theta - self.location
+        value = -0.5 * (self.precision * centred**2).sum() + (self.slope * theta).sum()
+        return float(value), self.slope - self.precision * centred
+
+
+@dataclass(frozen=True)
+class _FitConstants:
+    x: Array
+    differences: Array | None  # (d, n n), for the default kernel
+    prior: Prior
+
+
+def make_prior(kernel: sk.Kernel, n_features: int) -> Prior:
+    """The prior of a kernel's free hyper-parameters, in scikit-learn's order."""
     location: list[float] = []
     precision: list[float] = []
     slope: list[float] = []
@@ -119,7 +154,7 @@ def _prior_terms(kernel: sk.Kernel, n_features: int) -> tuple[Array, Array, Arra
             terms = (0.0, 0.0, 0.0)
         for values, term in zip((location, precision, slope), terms, strict=True):
             values.extend([term] * n)
-    return np.array(location), np.array(precision), np.array(slope)
+    return Prior(np.array(location), np.array(precision), np.array(slope))
 
 
 def default_kernel(n_features: int) -> sk.Kernel:
@@ -251,10 +286,11 @@ def fit_surrogate(
         fits.append(_fit_output(kernel, x[ran], column, kinds, start, is_constraint=j > 0))
     masks = [ran] * len(fits)
     if not ran.all():  # the learned constraint "it runs", -1 where it does
-        success = np.where(ran, -1.0, 1.0)
+        success = np.where(ran, *_RUN_LABELS)
         start = _start(thetas, len(fits), len(fits) + 1)
-        model = _fit_one(kernel, x, success, start)
-        fits.append(_OutputFit(None, success, 0.0, model))
+        share = float(success.mean())
+        fit = _fit_one(kernel, x, success - share, start)
+        fits.append(_OutputFit(None, success, share, *fit))
         masks.append(np.ones_like(ran))
     return _assemble(x, y, fits, masks)
 
@@ -265,6 +301,7 @@ class _OutputFit:
     target: Array
     offset: float
     model: MapGaussianProcess
+    n_iter: int
 
 
 def _fit_output(
@@ -281,12 +318,13 @@ def _fit_output(
     for kind in kinds:
         transform = fit_transform(column, kind, is_constraint=is_constraint)
         target = transform.forward(column)
-        model = _fit_one(kernel, x, target - transform.offset, start)
+        model, n_iter = _fit_one(kernel, x, target - transform.offset, start)
         # The density of the data themselves: that of the targets times the slope of the map.
         slopes = np.log(transform.slope(column)).sum() if len(kinds) > 1 else 0.0
         evidence = model.log_marginal_likelihood_value_ + float(slopes)
         if best is None or evidence > best_evidence:
-            best, best_evidence = _OutputFit(transform, target, transform.offset, model), evidence
+            best = _OutputFit(transform, target, transform.offset, model, n_iter)
+            best_evidence = evidence
     if best is None:
         raise RuntimeError("no output transform to choose from")
     return best
@@ -327,7 +365,8 @@ def _assemble(x: Array, y: Array, fits: list[_OutputFit], masks: list[Any]) -> S
     incumbent = _incumbent(posterior, y, values[0], noise[0])
     thetas = tuple(np.array(k.theta) for k in kernels)
     transforms = tuple(fit.transform for fit in fits if fit.transform is not None)
-    return Surrogate(posterior, transforms, thetas, noise.numpy(), incumbent)
+    n_iter = sum(fit.n_iter for fit in fits)
+    return Surrogate(posterior, transforms, thetas, noise.numpy(), incumbent, n_iter)
 
 
 def _condition_safely(
@@ -360,35 +399,43 @@ def _incumbent(
     return float(moments(posterior, posterior.x).mean[0, feasible].min())
 
 
-def _fit_one(kernel: sk.Kernel, x: Array, y: Array, start: Array | None) -> MapGaussianProcess:
-    """MAP fit of one output."""
-    regressor = MapGaussianProcess(
-        kernel, alpha=_JITTER, optimizer=_Minimizer(start, few=len(y) < 3 * x.shape[1])
-    )
+def _fit_one(
+    kernel: sk.Kernel, x: Array, y: Array, start: Array | None
+) -> tuple[MapGaussianProcess, int]:
+    """MAP fit of one output and the iterations it took."""
+    search = _MapSearch(kernel, start)
+    regressor = MapGaussianProcess(kernel, alpha=_JITTER, optimizer=search)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound may be the right answer
         regressor.fit(x, y)
-    return regressor
+    return regressor, max(1, search.n_iter)
 
 
-class _Minimizer:
-    """L-BFGS-B from the last optimum and, when the data say little, from shorter scales too."""
+class _MapSearch:
+    """L-BFGS-B from the last optimum and from a noisy start: few data suit both explanations."""
 
-    def __init__(self, start: Array | None, few: bool) -> None:
-        self.start, self.few = start, few
+    def __init__(self, kernel: sk.Kernel, start: Array | None) -> None:
+        self.start, self.n_iter = start, 0
+        names = [h.name for h in kernel.hyperparameters if not h.fixed for _ in range(h.n_elements)]
+        self.is_noise = np.array(["noise_level" in name for name in names], dtype=bool)
 
     def __call__(
         self, loss: Callable[..., Any], initial: Array, bounds: Array
     ) -> tuple[Array, float]:
-        starts = [initial] if self.start is None else [self.start]
-        if self.few and self.start is not None:
-            starts.append(initial)
+        starts = [initial if self.start is None else self.start]
+        if self.is_noise.any():
+            starts.append(np.where(self.is_noise, math.log(_NOISY_START), initial))
         best: tuple[Array, float] = (initial, math.inf)
         for theta in starts:
-            clipped = np.clip(theta, *bounds.T)
             result = minimize(
-                loss, clipped, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+                loss,
+                np.clip(theta, *bounds.T),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"maxiter": 60},
             )
+            self.n_iter += int(result.nit)
             if result.fun < best[1]:
                 best = (result.x, float(result.fun))
         return best

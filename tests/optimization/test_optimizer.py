@@ -1,0 +1,403 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.stats import loguniform, randint
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.gaussian_process import kernels as sk
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from lookahead_sk import TwoStepConstrainedBO
+
+BOX = [(0.0, 6.0), (0.0, 6.0)]
+FAST = {"n_fantasies": 8, "n_restarts": 2, "max_iter": 4}
+
+
+def evaluate(X):
+    """Gardner's first problem with an active constraint."""
+    a, b = np.asarray(X).T
+    objective = np.cos(2 * a) * np.cos(b) + np.sin(a)
+    return np.stack([objective, np.cos(a + b) + 0.5], axis=1)
+
+
+def make_optimizer(**parameters):
+    return TwoStepConstrainedBO(BOX, 1, random_state=0, **{**FAST, **parameters})
+
+
+def run(optimizer, n, function=evaluate, **options):
+    while len(optimizer.y_) < n:
+        X = optimizer.ask(**options)
+        optimizer.tell(X, function(X))
+    return optimizer
+
+
+@parametrize_with_checks([TwoStepConstrainedBO(random_state=0)])
+def test_it_is_a_scikit_learn_regressor(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("acquisition", ["two_step", "eic"])
+def test_it_finds_the_constrained_optimum(acquisition):
+    optimizer = run(make_optimizer(acquisition=acquisition), 25)
+    assert optimizer.best_y_ < -1.85  # the optimum is -1.88875
+    assert optimizer.is_feasible_.any()
+    np.testing.assert_array_equal(
+        optimizer.best_x_, optimizer.X_[np.flatnonzero(optimizer.y_[:, 0] == optimizer.best_y_)[0]]
+    )
+
+
+def test_nothing_is_known_before_the_first_tell():
+    optimizer = make_optimizer()
+    assert optimizer.y_.shape == (0, 2)
+    assert optimizer.best_x_ is None
+    assert math.isnan(optimizer.best_y_)
+    with pytest.raises(NotFittedError):
+        optimizer.predict([[1.0, 1.0]])
+
+
+def test_clone_copies_parameters_and_no_data():
+    optimizer = run(make_optimizer(kernel=sk.RBF(0.3)), 3)
+    copy = clone(optimizer)
+    assert copy.get_params()["kernel"] == sk.RBF(0.3)
+    assert len(copy.y_) == 0
+
+
+def test_a_saved_optimizer_resumes_the_very_same_sequence_of_asks(tmp_path):
+    first = run(make_optimizer(batch_size=2), 8)
+    first.ask()  # pending points travel too
+    first.tell([[1.0, 2.0]], [[np.nan, np.nan]])
+    first.save(tmp_path / "run.json")
+    second = TwoStepConstrainedBO.load(tmp_path / "run.json")
+    for _ in range(3):
+        X = first.ask()
+        np.testing.assert_array_equal(X, second.ask())
+        np.testing.assert_array_equal(first.pending_, second.pending_)
+        first.tell(X, evaluate(X))
+        second.tell(X, evaluate(X))
+    np.testing.assert_array_equal(first.y_, second.y_)
+
+
+def test_looking_at_predictions_between_asks_does_not_change_the_asks():
+    quiet, curious = run(make_optimizer(), 6), run(make_optimizer(), 6)
+    for _ in range(2):
+        X = quiet.ask()
+        curious.predict(X)
+        curious.acquisition_value(X)
+        np.testing.assert_array_equal(X, curious.ask())
+        quiet.tell(X, evaluate(X))
+        curious.tell(X, evaluate(X))
+
+
+def test_named_spaces_give_dicts_and_save_and_load(tmp_path):
+    bounds = {"C": loguniform(1e-3, 1e3), "depth": randint(1, 9), "kind": ["a", "b"], "x": (0, 1)}
+
+    def cost(points):
+        return [
+            [abs(np.log10(p["C"]) - 1) + (p["kind"] == "b") + p["x"], p["depth"] - 5.0]
+            for p in points
+        ]
+
+    optimizer = TwoStepConstrainedBO(bounds, 1, random_state=1, **FAST)
+    run(optimizer, 14, cost)
+    best = optimizer.best_x_
+    assert set(best) == set(bounds)
+    assert best["kind"] == "a"
+    assert isinstance(best["depth"], int)
+    assert 1e-3 <= best["C"] <= 1e3
+    optimizer.save(tmp_path / "run.json")
+    assert TwoStepConstrainedBO.load(tmp_path / "run.json").ask() == optimizer.ask()
+
+
+def test_pending_points_are_never_suggested_twice_and_may_be_told_in_any_order():
+    optimizer = run(make_optimizer(), 6)
+    points = np.concatenate([optimizer.ask() for _ in range(4)])
+    distances = np.abs(points[:, None] - points[None]).max(-1) + np.eye(4)
+    assert distances.min() > 1e-3
+    assert len(optimizer.pending_) == 4
+    optimizer.tell(points[[2]], evaluate(points[[2]]))
+    optimizer.tell([[3.0, 3.0]], evaluate([[3.0, 3.0]]))  # never asked
+    np.testing.assert_array_equal(optimizer.pending_, points[[0, 1, 3]])
+    optimizer.tell(points[[3, 0, 1]], evaluate(points[[3, 0, 1]]))
+    assert len(optimizer.pending_) == 0
+    assert len(optimizer.y_) == 11
+
+
+def test_failed_evaluations_are_kept_and_avoided():
+    def fragile(X):
+        y = evaluate(X)
+        y[np.asarray(X)[:, 0] > 3] = np.nan  # half of the box crashes
+        return y
+
+    optimizer = run(make_optimizer(acquisition="eic"), 26, fragile)
+    failed = np.isnan(optimizer.y_).any(axis=1)
+    assert failed.sum() > 0
+    assert len(optimizer.X_) == 26
+    assert failed[-10:].mean() < 0.5
+    assert optimizer.best_x_[0] <= 3
+
+
+def test_a_wholly_infeasible_start_is_left_behind():
+    def narrow(X):
+        a, b = np.asarray(X).T
+        return np.stack([np.sin(a) + b, np.sin(a) * np.sin(b) + 0.95], axis=1)
+
+    optimizer = TwoStepConstrainedBO(BOX, 1, n_initial=5, random_state=3, **FAST)
+    run(optimizer, 5, narrow)
+    assert not optimizer.is_feasible_.any()
+    assert run(optimizer, 25, narrow).is_feasible_.any()
+
+
+@pytest.mark.parametrize("q", [2, 4, 8, 10])
+def test_a_batch_has_distinct_points_inside_the_bounds(q):
+    optimizer = run(make_optimizer(), 6)
+    X = optimizer.ask(q)
+    assert X.shape == (q, 2)
+    assert ((X >= 0) & (X <= 6)).all()
+    assert (np.abs(X[:, None] - X[None]).max(-1) + np.eye(q)).min() > 1e-4
+
+
+def test_without_constraints_it_is_unconstrained_two_step_optimisation():
+    optimizer = TwoStepConstrainedBO([(-2, 3)], random_state=0, **FAST)
+    run(optimizer, 12, lambda X: (np.asarray(X)[:, 0] - 1) ** 2)
+    assert optimizer.best_y_ < 1e-2
+    assert optimizer.predict([[1.0]]).shape == (1,)
+
+
+def test_ten_constraints_of_very_different_scales():
+    weights = np.logspace(-6, 6, 10)
+
+    def outputs(X):
+        x = np.asarray(X)
+        return np.concatenate([x.sum(1, keepdims=True), weights * (1 - x[:, :1])], axis=1)
+
+    optimizer = TwoStepConstrainedBO([(0, 3)] * 3, 10, random_state=0, **FAST)
+    run(optimizer, 14, outputs)
+    assert optimizer.best_y_ < 1.5  # the optimum is 1
+    assert optimizer.predict([[1.0, 1.0, 1.0]]).shape == (1, 11)
+
+
+def test_duplicated_points_and_constant_outputs_do_no_harm():
+    X = np.array([[1.0, 1.0]] * 3 + [[1.0 + 1e-9, 1.0]] + [[4.0, 2.0]] * 2)
+    optimizer = make_optimizer().fit(X, np.tile([2.0, -1.0], (6, 1)))
+    assert np.isfinite(optimizer.predict(X)).all()
+    assert np.isfinite(optimizer.ask()).all()
+
+
+def test_the_last_evaluation_of_a_budget_maximises_eic():
+    two_step, eic = run(make_optimizer(), 7), run(make_optimizer(), 7)
+    eic.set_params(acquisition="eic")
+    np.testing.assert_array_equal(two_step.ask(remaining=1), eic.ask())
+
+
+def test_noisy_observations_are_smoothed():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0, 6, (60, 2))
+    clean = evaluate(X)
+    optimizer = make_optimizer().fit(X, clean + 0.2 * rng.standard_normal(clean.shape))
+    error = optimizer.predict(X) - clean
+    assert np.sqrt((error[:, 0] ** 2).mean()) < 0.15
+    assert optimizer.fit(X, clean).score(X, clean) > 0.999
+
+
+def test_predictions_are_in_the_units_of_the_user():
+    optimizer = run(make_optimizer(), 30)
+    X = np.random.default_rng(1).uniform(0.5, 5.5, (40, 2))
+    mean, std = optimizer.predict(X, return_std=True)
+    assert mean.shape == std.shape == (40, 2)
+    z = (evaluate(X) - mean) / std
+    assert (np.abs(z) < 4).mean() > 0.9
+    np.testing.assert_allclose(optimizer.predict(optimizer.X_), optimizer.y_, atol=0.05)
+
+
+def test_log_predictive_density_is_the_density_of_the_users_outputs():
+    optimizer = make_optimizer(output_transform="bilog").fit(*_data(15))
+    point = np.array([[2.0, 2.5]])
+    mean, std = optimizer.predict(point, return_std=True)
+    grid = np.linspace(mean[0] - 12 * std[0], mean[0] + 12 * std[0], 801)
+    density = np.empty((2, 801))
+    for j in range(2):
+        for i, value in enumerate(grid[:, j]):
+            y = mean.copy()
+            y[0, j] = value
+            density[j, i] = optimizer.log_predictive_density(point, y)
+    for j in range(2):  # each slice integrates to the density of the other output
+        mass = np.trapezoid(np.exp(density[j]), grid[:, j])
+        other = np.trapezoid(np.exp(density[1 - j]), grid[:, 1 - j])
+        joint = np.exp(optimizer.log_predictive_density(point, mean))
+        assert mass * other == pytest.approx(joint, rel=1e-2)
+
+
+def _data(n, seed=0):
+    X = np.random.default_rng(seed).uniform(0, 6, (n, 2))
+    return X, evaluate(X)
+
+
+def test_a_grid_search_compares_kernels_by_predictive_density():
+    kernels = [sk.RBF(1.0) + sk.WhiteKernel(1e-6), sk.Matern(1e-3, (1e-3, 2e-3), nu=0.5)]
+    search = GridSearchCV(
+        make_optimizer(),
+        {"kernel": kernels},
+        scoring=lambda model, X, y: model.log_predictive_density(X, y),
+        cv=3,
+    ).fit(*_data(40))
+    assert search.best_params_["kernel"] == kernels[0]
+    assert np.ptp(search.cv_results_["mean_test_score"]) > 0.5
+
+
+def test_a_pipeline_scales_the_inputs_in_front():
+    X, y = _data(30)
+    model = make_pipeline(StandardScaler(), TwoStepConstrainedBO(n_constraints=1, random_state=0))
+    assert model.fit(X, y).score(X, y) > 0.99
+    assert model.predict(X[:3]).shape == (3, 2)
+
+
+@pytest.mark.parametrize("acquisition", ["eic", "two_step"])
+def test_the_acquisition_gradient_is_that_of_its_value(acquisition):
+    optimizer = make_optimizer(acquisition=acquisition).fit(*_data(12))
+    X, step = np.array([[2.2, 4.1], [4.0, 1.0]]), 1e-3
+    gradient = optimizer.acquisition_gradient(X)
+    assert (optimizer.acquisition_value(X) > 0).all()
+    for j in range(2):
+        move = step * np.eye(2)[j]
+        high, low = optimizer.acquisition_value(X + move), optimizer.acquisition_value(X - move)
+        np.testing.assert_allclose(gradient[:, j], (high - low) / (2 * step), rtol=0.2, atol=0.02)
+
+
+BAD_PARAMETERS = [
+    ({"bounds": [(6.0, 0.0)]}, "low < high; got low=6, high=0 for dimension 0"),
+    ({"bounds": [(0.0, np.nan)]}, "finite"),
+    ({"bounds": np.empty((0, 2))}, "d >= 1"),
+    ({"bounds": {}}, "at least one variable"),
+    ({"bounds": {"a": "b"}}, "list of choices"),
+    ({"bounds": None}, "bounds must be given"),
+    ({"n_constraints": -1}, r"n_constraints must be an int in \[0, inf\); got -1"),
+    ({"batch_size": 0}, "batch_size"),
+    ({"acquisition": "ei"}, "one of 'two_step', 'eic'; got 'ei'"),
+    ({"gradient_estimator": "pathwise"}, "gradient_estimator"),
+    ({"output_transform": "log"}, "output_transform"),
+    ({"kernel": sk.RBF([1.0, 1.0, 1.0])}, "1 or 2 length-scales"),
+    ({"kernel": sk.DotProduct()}, "made of ConstantKernel"),
+    ({"kernel": sk.Matern(nu=0.7)}, "nu 0.5, 1.5 or 2.5"),
+    ({"kernel": sk.WhiteKernel() * sk.RBF()}, "scaled by a constant"),
+    ({"n_fantasies": 1.5}, "n_fantasies"),
+    ({"device": "tpu"}, "device"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "message"), BAD_PARAMETERS)
+def test_a_bad_parameter_is_named_by_ask_and_by_tell(parameters, message):
+    for verb in ("ask", "tell"):
+        optimizer = make_optimizer().set_params(**parameters)
+        with pytest.raises((ValueError, TypeError), match=message):
+            optimizer.ask() if verb == "ask" else optimizer.tell([[1.0, 1.0]], [[1.0, 1.0]])
+        assert not hasattr(optimizer, "space_")
+
+
+BAD_DATA = [
+    ([[1.0, 7.0]], [[1.0, 1.0]], "inside"),
+    ([[1.0, np.nan]], [[1.0, 1.0]], "finite"),
+    ([[1.0]], [[1.0, 1.0]], r"shape \(n, 2\)"),
+    ([1.0, 2.0], [[1.0, 1.0]], "2-D"),
+    ([[1.0, 2.0]], [[1.0]], r"shape \(1, 2\)"),
+    ([[1.0, 2.0]], [[1.0, 2.0, 3.0]], r"shape \(1, 2\)"),
+    ([[1.0, 2.0]], [[1.0, np.inf]], "infinity"),
+    ([[1.0, 2.0]], "abc", "array of numbers"),
+]
+
+
+@pytest.mark.parametrize(("X", "y", "message"), BAD_DATA)
+def test_bad_data_are_refused_and_change_nothing(X, y, message):
+    optimizer = run(make_optimizer(), 3)
+    optimizer.ask()
+    before = (optimizer.X_.copy(), optimizer.y_.copy(), optimizer.pending_.copy())
+    with pytest.raises(ValueError, match=message):
+        optimizer.tell(X, y)
+    for old, new in zip(before, (optimizer.X_, optimizer.y_, optimizer.pending_), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("n_points", [0, -3, 1.5, True, "2"])
+def test_ask_refuses_a_number_of_points_that_is_none(n_points):
+    optimizer = make_optimizer()
+    with pytest.raises((ValueError, TypeError), match="n_points must be an int"):
+        optimizer.ask(n_points)
+
+
+def test_fit_refuses_data_that_all_failed_and_keeps_the_old_ones():
+    optimizer = make_optimizer().fit(*_data(8))
+    with pytest.raises(ValueError, match="at least one row without NaN"):
+        optimizer.fit([[1.0, 1.0]], [[np.nan, 1.0]])
+    assert len(optimizer.y_) == 8
+
+
+def test_tells_that_all_failed_lead_to_more_design_points():
+    optimizer = make_optimizer()
+    for _ in range(7):
+        X = optimizer.ask()
+        optimizer.tell(X, [[np.nan, np.nan]])
+    assert len(np.unique(optimizer.X_, axis=0)) == 7
+
+
+def test_load_refuses_another_file(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_text("no json")
+    for name in ("a.json", "b.json"):
+        with pytest.raises(ValueError, match="path must be a file written by"):
+            TwoStepConstrainedBO.load(tmp_path / name)
+
+
+def test_the_saved_file_is_plain_json(tmp_path):
+    kernel = sk.ConstantKernel(2.0) * sk.Matern([0.1, 0.2], nu=1.5) + sk.WhiteKernel(1e-3)
+    run(make_optimizer(kernel=kernel), 6).save(tmp_path / "run.json")
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["format"] == "lookahead_sk.TwoStepConstrainedBO"
+    assert TwoStepConstrainedBO.load(tmp_path / "run.json").kernel == kernel
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    X=hnp.arrays(float, hnp.array_shapes(min_dims=1, max_dims=2, max_side=4)),
+    y=hnp.arrays(float, hnp.array_shapes(min_dims=1, max_dims=2, max_side=4)),
+)
+def test_any_array_is_taken_or_refused_with_a_value_error(X, y):
+    optimizer = make_optimizer()
+    try:
+        optimizer.tell(X, y)
+    except ValueError:
+        assert len(optimizer.y_) == 0
+    else:
+        assert optimizer.y_.shape == (len(X), 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    scale=st.floats(1e-12, 1e12),
+    shift=st.floats(-1e12, 1e12),
+    seed=st.integers(0, 10**6),
+    n_failed=st.integers(0, 3),
+)
+def test_an_ask_is_legal_whatever_the_scale_of_the_outputs(scale, shift, seed, n_failed):
+    X, y = _data(7, seed)
+    y = scale * y + [shift, 0.0]
+    y[:n_failed] = np.nan
+    optimizer = make_optimizer(max_iter=1, n_fantasies=4).tell(X, y)
+    asked = optimizer.ask()
+    assert np.isfinite(asked).all()
+    assert ((asked >= 0) & (asked <= 6)).all()
+
+
+def test_more_threads_are_not_needed_to_repeat_a_run():
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(run(make_optimizer(), 8).X_)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-6)
