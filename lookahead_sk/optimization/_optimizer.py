@@ -10,7 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import resolve_device
 from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
@@ -235,9 +235,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return bool((~np.isnan(self.y_).any(axis=1)).any())
 
     def __sklearn_tags__(self) -> Any:
-        """Several outputs: the objective and the constraints."""
+        """Several outputs as soon as there are constraints."""
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self.n_constraints != 0
         return tags
 
     def ask(self, n_points: int | None = None, remaining: int | None = None) -> Any:
@@ -325,6 +325,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
                     "but the target y is None."
                 )
             X = validate_data(self, X, dtype=np.float64)
+        y = np.asarray(y)
+        if self.n_constraints == 0 and y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)  # what scikit-learn's regressors say of such a y
         space = make_space(_spanned_box(X)) if self.bounds is None else self._make_space()
         unit = space.encode(X)
         outputs = self._check_outputs(y, len(unit))

@@ -37,7 +37,7 @@ from lookahead_sk.optimization._transforms import Array, Kind, OutputTransform, 
 
 # Choice of the user: maps of the objective and of constraints; of several the evidence decides.
 TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
-    "auto": (("none", "log_tail"), ("none", "bilog")),
+    "auto": (("none", "log_tail", "bilog"), ("none", "bilog")),
     "bilog": (("bilog",), ("bilog",)),
     "log_tail": (("log_tail",), ("bilog",)),
     "copula": (("copula",), ("bilog",)),

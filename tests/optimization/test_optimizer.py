@@ -134,15 +134,15 @@ def test_pending_points_are_never_suggested_twice_and_may_be_told_in_any_order()
 def test_failed_evaluations_are_kept_and_avoided():
     def fragile(X):
         y = evaluate(X)
-        y[np.asarray(X)[:, 0] > 3] = np.nan  # half of the box crashes
+        y[np.asarray(X)[:, 0] > 4] = np.nan  # a third of the box crashes, the optimum in it
         return y
 
     optimizer = run(make_optimizer(acquisition="eic"), 26, fragile)
     failed = np.isnan(optimizer.y_).any(axis=1)
     assert failed.sum() > 0
     assert len(optimizer.X_) == 26
-    assert failed[-10:].mean() < 0.5
-    assert optimizer.best_x_[0] <= 3
+    assert failed[-10:].mean() <= 0.4
+    assert optimizer.best_x_[0] <= 4
 
 
 def test_a_wholly_infeasible_start_is_left_behind():
