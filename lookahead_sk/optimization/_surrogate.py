@@ -147,7 +147,7 @@ def make_prior(kernel: sk.Kernel, n_features: int) -> Prior:
             # The density of a log-normal in the length-scale itself: hence the slope of -1.
             terms = (math.sqrt(2) + 0.5 * math.log(n_features), 1 / 3, -1.0)
         elif "noise_level" in parameter.name:
-            terms = (math.log(1e-5), 1 / 9, 0.0)
+            terms = (math.log(1e-5), 1 / 25, 0.0)
         elif "constant_value" in parameter.name:
             terms = (0.0, 1.0, 0.0)
         else:

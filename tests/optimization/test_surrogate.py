@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from scipy.stats import lognorm
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import kernels as sk
+
+from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
+from lookahead_sk.optimization._predict import latent_moments, predict_moments
+from lookahead_sk.optimization._surrogate import (
+    MapGaussianProcess,
+    default_kernel,
+    fit_surrogate,
+    is_default,
+    make_prior,
+)
+from lookahead_sk.optimization._transforms import fit_transform
+
+
+def _data(n=25, seed=0):
+    x = np.random.default_rng(seed).random((n, 2))
+    return x, np.stack([np.sin(5 * x[:, 0]) + x[:, 1], x.sum(axis=1) - 1], axis=1)
+
+
+def test_the_fast_likelihood_is_scikit_learns_with_its_gradient():
+    rng = np.random.default_rng(1)
+    x, y = rng.random((17, 3)), rng.standard_normal(17)
+    kernel = default_kernel(3)
+    theta = kernel.theta + 0.5 * rng.standard_normal(5)
+    model = GaussianProcessRegressor(kernel, optimizer=None, alpha=1e-9).fit(x, y)
+    expected, slope = model.log_marginal_likelihood(theta, eval_gradient=True)
+    value, gradient = matern_log_likelihood(theta, squared_differences(x), y, 1e-9)
+    assert value == pytest.approx(expected, rel=1e-10)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-8)
+
+
+def test_a_covariance_that_is_not_positive_definite_has_likelihood_zero():
+    x = np.zeros((4, 1))
+    value, gradient = matern_log_likelihood(
+        np.array([0.0, 0.0, -40.0]), squared_differences(x), np.arange(4.0), 0.0
+    )
+    assert value == -np.inf
+    assert np.isfinite(gradient).all()
+
+
+def test_the_prior_of_a_length_scale_is_the_log_normal_of_the_paper():
+    d = 3
+    prior = make_prior(sk.RBF(np.ones(d)), d)
+    law = lognorm(s=np.sqrt(3), scale=np.exp(np.sqrt(2) + np.log(d) / 2))
+    a, b = np.array([0.1, 0.5, 2.0]), np.array([0.4, 0.2, 1.0])
+    expected = law.logpdf(a).sum() - law.logpdf(b).sum()
+    actual = prior.evaluate(np.log(a))[0] - prior.evaluate(np.log(b))[0]
+    assert actual == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("kernel", [default_kernel(2), 1.0 * sk.RBF(0.3) + sk.WhiteKernel(1e-3)])
+def test_the_posterior_of_hyper_parameters_has_the_gradient_it_claims(kernel):
+    x, y = _data()
+    model = MapGaussianProcess(kernel, optimizer=None).fit(x, y[:, 0])
+    theta = kernel.theta + 0.2
+    _, gradient = model.log_marginal_likelihood(theta, eval_gradient=True)
+    numeric = approx_fprime(theta, lambda t: model.log_marginal_likelihood(t), 1e-6)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3)
+
+
+def test_only_the_default_structure_takes_the_fast_path():
+    assert is_default(default_kernel(4))
+    assert not is_default(1.0 * sk.RBF(np.ones(2)) + sk.WhiteKernel())
+    assert not is_default(
+        sk.ConstantKernel(1.0, "fixed") * sk.Matern([1, 1], nu=2.5) + sk.WhiteKernel()
+    )
+
+
+def test_a_fit_interpolates_exact_data_and_warms_the_next_one():
+    x, y = _data()
+    surrogate = fit_surrogate(x, y)
+    mean, std = predict_moments(surrogate, x)
+    np.testing.assert_allclose(mean, y, atol=1e-2)
+    assert (std < 0.05).all()
+    again = fit_surrogate(x, y, thetas=surrogate.thetas)
+    assert again.n_iter < surrogate.n_iter
+
+
+def test_noise_is_recognised_as_noise():
+    x, y = _data(80)
+    noisy = y + 0.3 * np.random.default_rng(3).standard_normal(y.shape)
+    surrogate = fit_surrogate(x, noisy, output_transform="none")
+    observed = surrogate.noise * np.array([t.spread * t.scale for t in surrogate.transforms]) ** 2
+    np.testing.assert_allclose(np.sqrt(observed), 0.3, rtol=0.35)
+
+
+def test_a_failed_row_is_ignored_by_the_outputs_and_learned_as_a_failure():
+    x, y = _data()
+    failing = x[:, 0] > 0.7
+    y[failing] = np.nan
+    surrogate = fit_surrogate(x, y)
+    rest = fit_surrogate(x[~failing], y[~failing])
+    points = np.random.default_rng(5).random((6, 2))
+    for a, b in zip(latent_moments(surrogate, points), latent_moments(rest, points), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert len(surrogate.posterior.offset) == 3
+    from lookahead_sk.optimization._posterior import moments
+
+    runs = moments(surrogate.posterior, surrogate.posterior.x).mean[2].numpy()
+    assert (runs[failing] > 0).all()
+    assert (runs[~failing] < 0).all()
+
+
+@pytest.mark.parametrize("kind", ["none", "bilog", "log_tail", "copula"])
+@pytest.mark.parametrize("is_constraint", [True, False])
+def test_a_transform_is_increasing_invertible_and_knows_its_slope(kind, is_constraint):
+    values = np.random.default_rng(2).standard_t(2, 40) * 50 + 7
+    transform = fit_transform(values, kind, is_constraint=is_constraint)
+    grid = np.linspace(values.min() - 20, values.max() + 20, 301)
+    mapped = transform.forward(grid)
+    assert (np.diff(mapped) > 0).all()
+    np.testing.assert_allclose(transform.inverse(mapped), grid, rtol=1e-9, atol=1e-7)
+    numeric = (transform.forward(grid + 1e-4) - transform.forward(grid - 1e-4)) / 2e-4
+    if kind != "copula" or is_constraint:  # piecewise linear: no slope at a knot
+        np.testing.assert_allclose(transform.slope(grid), numeric, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["none", "bilog"])
+def test_the_threshold_of_a_constraint_stays_at_zero(kind):
+    transform = fit_transform(np.array([3.0, 900.0, -2.0]), kind, is_constraint=True)
+    assert transform.forward(np.array([0.0]))[0] == 0.0
+    assert transform.offset == pytest.approx(transform.forward(np.array([3.0, 900.0, -2.0])).mean())
+
+
+def test_the_evidence_prefers_a_logarithm_for_a_heavy_tail_and_none_for_a_smooth_output():
+    x = np.random.default_rng(0).random((40, 2))
+    smooth = np.sin(3 * x[:, 0]) + x[:, 1]
+    y = np.stack([np.exp(6 * smooth), smooth - 0.5], axis=1)
+    objective, constraint = fit_surrogate(x, y).transforms
+    assert objective.kind != "none"
+    assert constraint.kind == "none"
+
+
+def test_the_incumbent_is_the_best_feasible_value_and_under_noise_a_posterior_mean():
+    x, y = _data(60)
+    exact = fit_surrogate(x, y)
+    best = y[y[:, 1] <= 0, 0].min()
+    assert exact.transforms[0].inverse(np.array([exact.incumbent]))[0] == pytest.approx(best)
+    noisy = y.copy()
+    noisy[:, 0] += 0.5 * np.random.default_rng(1).standard_normal(60)
+    smoothed = fit_surrogate(x, noisy, output_transform="none")
+    raw = smoothed.transforms[0].forward(noisy[noisy[:, 1] <= 0, 0]).min()
+    assert smoothed.incumbent > raw
+    assert fit_surrogate(x, y + [0.0, 10.0]).incumbent is None
