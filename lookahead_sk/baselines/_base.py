@@ -9,9 +9,9 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from lookahead_sk._validation import check_int
-from lookahead_sk.baselines._features import Lexical, fit_lexical
 from lookahead_sk.routing import BaseRouter
 from lookahead_sk.routing._base import fit_temperature
+from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 
 Floats = npt.NDArray[np.float64]
 Checked = list[str] | npt.NDArray[np.float32]
@@ -35,14 +35,14 @@ class QueryOnlyRouter(BaseRouter):
     """Base of the baselines: from features of the prompt straight to scores, no responses.
 
     A subclass implements ``_fit_model(Z, Y, rng)``. The features of texts are their sentence
-    embedding and, beside it, ``lexical_components`` lexical ones; a numeric X is taken as it is.
+    embedding and, beside it, ``lexical_features`` lexical ones; a numeric X is taken as it is.
     """
 
     encoder: Any
-    lexical_components: int
+    lexical_features: int
     device: Any
     random_state: Any
-    features_: Lexical | None
+    lexical_: LexicalFeatures | None
     model_: QualityModel
     _poor_score: ClassVar[bool] = False
 
@@ -54,7 +54,7 @@ class QueryOnlyRouter(BaseRouter):
     def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
         raise NotImplementedError
 
-    def _features(self, X: Checked, lexical: Lexical | None) -> npt.NDArray[np.float32]:
+    def _features(self, X: Checked, lexical: LexicalFeatures | None) -> npt.NDArray[np.float32]:
         Z = self._embed(X)
         if lexical is None or isinstance(X, np.ndarray):
             return Z
@@ -79,16 +79,16 @@ class QueryOnlyRouter(BaseRouter):
         """
         X = self._check_X(X, reset=True)
         table = self._check_y(y, len(X))
-        n_lexical = check_int(self.lexical_components, "lexical_components", low=0, closed="left")
+        n_lexical = check_int(self.lexical_features, "lexical_features", low=0, closed="left")
         rng = check_random_state(self.random_state)
         lexical = None
-        if n_lexical and not isinstance(X, np.ndarray):
-            lexical = fit_lexical(X, n_lexical, rng)
+        if not isinstance(X, np.ndarray):
+            lexical = fit_lexical(X, n_lexical, int(rng.randint(2**31)))
         fitted = self._fit_model(self._features(X, lexical), table.scores, rng)
-        self.features_, self.model_ = lexical, fitted.model
+        self.lexical_, self.model_ = lexical, fitted.model
         self.classes_ = table.classes
         self.temperature_ = fit_temperature(fitted.held_out, table.scores[fitted.rows])
         return self
 
     def _predict_quality(self, X: Checked) -> Floats:
-        return self.model_.predict(self._features(X, self.features_))
+        return self.model_.predict(self._features(X, self.lexical_))

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
 _NEIGHBOURS = (400, 200, 100, 50, 20, 10, 5, 2, 1)
-_CLUSTERS = (1, 2, 4, 8, 16, 32, 64)
+_CLUSTERS = (1, 2, 4, 8, 16, 32, 64, 128)
 # Multiples of the mean squared distance to the nearest centre.
 _TEMPERATURES = (1.0, 0.3, 0.1, 0.03)
 
@@ -51,7 +51,7 @@ class KNNRouter(QueryOnlyRouter):
         Number of neighbours; None chooses from 1, 2, 5, 10, 20, 50, 100, 200, 400 the one that best
         foresees, leaving each training prompt out in turn, the differences between the models'
         scores. Fewer training prompts limit it.
-    lexical_components : int, default=256
+    lexical_features : int, default=256
         Number of lexical features (tf-idf of words and signs, reduced by SVD) beside the sentence
         embedding; 0 for none. Not used with "passthrough".
     device : str or torch.device, default="auto"
@@ -91,13 +91,13 @@ class KNNRouter(QueryOnlyRouter):
         encoder: Any = None,
         *,
         n_neighbors: int | None = None,
-        lexical_components: int = 256,
+        lexical_features: int = 256,
         device: Any = "auto",
         random_state: Any = None,
     ):
         self.encoder = encoder
         self.n_neighbors = n_neighbors
-        self.lexical_components = lexical_components
+        self.lexical_features = lexical_features
         self.device = device
         self.random_state = random_state
 
@@ -118,7 +118,7 @@ class KNNRouter(QueryOnlyRouter):
 
 
 class ClusterModel:
-    """Mean scores of the clusters a prompt belongs to, (n, K)."""
+    """Mean scores of the clusters of one clustering that a prompt belongs to, (n, K)."""
 
     def __init__(self, centres: Any, means: Floats, temperature: float | None) -> None:
         self.centres = centres
@@ -130,6 +130,17 @@ class ClusterModel:
         return memberships(distances.astype(np.float64), self.temperature) @ self.means
 
 
+class ClusterEnsemble:
+    """Mean of what several clusterings predict, (n, K)."""
+
+    def __init__(self, models: list[ClusterModel]) -> None:
+        self.models = models
+
+    def predict(self, Z: Any) -> Floats:
+        quality: Floats = np.mean([model.predict(Z) for model in self.models], axis=0)
+        return quality
+
+
 class ClusterRouter(QueryOnlyRouter):
     """Cluster the training prompts by k-means, and score every model by its mean in each cluster.
 
@@ -138,7 +149,7 @@ class ClusterRouter(QueryOnlyRouter):
     encoder : None, str, path, SentenceTransformer or "passthrough", default=None
         Sentence encoder, as for `lookahead_sk.LookaheadRouter`; "passthrough" for numeric X.
     n_clusters : int or None, default=None
-        Number of clusters; None chooses from 1, 2, 4, ..., 64 by cross-validated error of the
+        Number of clusters; None chooses from 1, 2, 4, ..., 128 by cross-validated error of the
         differences between the models' scores.
     assignment : {"hard", "soft"}, default="hard"
         Whether a prompt belongs to its nearest cluster alone, or to all of them in shares that fall
@@ -148,7 +159,9 @@ class ClusterRouter(QueryOnlyRouter):
         prompts' mean squared distance to their nearest centre; None chooses from 0.03, 0.1, 0.3, 1.
     shrinkage : float, default=5.0
         So many prompts with the overall mean scores are added to every cluster.
-    lexical_components : int, default=256
+    n_clusterings : int, default=4
+        So many runs of k-means are averaged.
+    lexical_features : int, default=256
         Number of lexical features beside the sentence embedding, as in `KNNRouter`.
     device : str or torch.device, default="auto"
         Where the encoder runs.
@@ -161,14 +174,14 @@ class ClusterRouter(QueryOnlyRouter):
         The models.
     n_clusters_ : int
         The number of clusters used.
-    model_ : ClusterModel
-        Centres, mean scores of the clusters, and temperature.
+    model_ : ClusterEnsemble
+        Of every clustering the centres, the mean scores, and the temperature.
     temperature_ : float
         Scale of ``predict_proba``.
 
     Notes
     -----
-    Choosing the number of clusters fits k-means 5 times for every number tried.
+    Choosing the number of clusters runs k-means 5 times for every number tried.
 
     Examples
     --------
@@ -190,7 +203,8 @@ class ClusterRouter(QueryOnlyRouter):
         assignment: str = "hard",
         temperature: float | None = None,
         shrinkage: float = 5.0,
-        lexical_components: int = 256,
+        n_clusterings: int = 4,
+        lexical_features: int = 256,
         device: Any = "auto",
         random_state: Any = None,
     ):
@@ -199,7 +213,8 @@ class ClusterRouter(QueryOnlyRouter):
         self.assignment = assignment
         self.temperature = temperature
         self.shrinkage = shrinkage
-        self.lexical_components = lexical_components
+        self.n_clusterings = n_clusterings
+        self.lexical_features = lexical_features
         self.device = device
         self.random_state = random_state
 
@@ -227,7 +242,7 @@ class ClusterRouter(QueryOnlyRouter):
         centres: dict[int, Any] = {}
         for count, heat in candidates:
             if count not in centres:
-                kmeans = KMeans(min(count, n_distinct), n_init=1, max_iter=100, random_state=seed)
+                kmeans = KMeans(min(count, n_distinct), n_init=1, max_iter=50, random_state=seed)
                 centres[count] = kmeans.fit(Z).cluster_centers_
             distances = pairwise_distances(Z, centres[count], metric="sqeuclidean")
             distances = distances.astype(np.float64)
@@ -240,6 +255,7 @@ class ClusterRouter(QueryOnlyRouter):
 
     def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
         candidates = self._candidates(len(Z))
+        n_clusterings = check_int(self.n_clusterings, "n_clusterings", low=1, closed="left")
         seed = int(rng.randint(2**31))
 
         def predict(train: Ints, test: Ints) -> Floats:
@@ -248,6 +264,9 @@ class ClusterRouter(QueryOnlyRouter):
 
         judged = cross_validated(predict, Y, np.ones(len(Y)), 5, rng)
         best = first_least(judged.errors(Y, np.ones(len(Y))))
-        (model,) = self._models(Z, Y, [candidates[best]], seed)
-        self.n_clusters_ = len(model.centres)
-        return Fitted(model, judged.rows, judged.quality[best])
+        models = [
+            self._models(Z, Y, [candidates[best]], int(rng.randint(2**31)))[0]
+            for _ in range(n_clusterings)
+        ]
+        self.n_clusters_ = len(models[0].centres)
+        return Fitted(ClusterEnsemble(models), judged.rows, judged.quality[best])

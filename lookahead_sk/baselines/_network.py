@@ -57,7 +57,7 @@ class MLPRouter(QueryOnlyRouter):
         Share of the prompts held out for early stopping; 0 trains for ``max_epochs``.
     patience : int, default=8
         Epochs without a lower loss on the held-out prompts before training stops.
-    lexical_components : int, default=256
+    lexical_features : int, default=256
         Number of lexical features beside the sentence embedding, as in `KNNRouter`.
     device : str or torch.device, default="auto"
         Where the encoder runs; the network itself is small and trained on the CPU.
@@ -96,7 +96,7 @@ class MLPRouter(QueryOnlyRouter):
         batch_size: int = 64,
         validation_fraction: float = 0.1,
         patience: int = 8,
-        lexical_components: int = 256,
+        lexical_features: int = 256,
         device: Any = "auto",
         random_state: Any = None,
     ):
@@ -110,7 +110,7 @@ class MLPRouter(QueryOnlyRouter):
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.patience = patience
-        self.lexical_components = lexical_components
+        self.lexical_features = lexical_features
         self.device = device
         self.random_state = random_state
 

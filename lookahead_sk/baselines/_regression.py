@@ -29,7 +29,7 @@ class RidgeRouter(QueryOnlyRouter):
     alpha : float or None, default=None
         Penalty, in multiples of the mean sum of squares of a centred feature; None chooses from
         0.01 to 10,000 by cross-validated error of the differences between the models' scores.
-    lexical_components : int, default=256
+    lexical_features : int, default=256
         Number of lexical features beside the sentence embedding, as in `KNNRouter`.
     device : str or torch.device, default="auto"
         Where the encoder runs.
@@ -67,13 +67,13 @@ class RidgeRouter(QueryOnlyRouter):
         encoder: Any = None,
         *,
         alpha: float | None = None,
-        lexical_components: int = 256,
+        lexical_features: int = 256,
         device: Any = "auto",
         random_state: Any = None,
     ):
         self.encoder = encoder
         self.alpha = alpha
-        self.lexical_components = lexical_components
+        self.lexical_features = lexical_features
         self.device = device
         self.random_state = random_state
 
@@ -98,7 +98,7 @@ class MatrixFactorizationRouter(QueryOnlyRouter):
         cross-validated error of the differences between the models' scores.
     alpha : float or None, default=None
         Penalty, as in `RidgeRouter`; None chooses it.
-    lexical_components : int, default=256
+    lexical_features : int, default=256
         Number of lexical features beside the sentence embedding, as in `KNNRouter`.
     device : str or torch.device, default="auto"
         Where the encoder runs.
@@ -125,8 +125,7 @@ class MatrixFactorizationRouter(QueryOnlyRouter):
 
     References
     ----------
-    .. [1] Ong et al., "RouteLLM: learning to route LLMs with preference data", ICLR 2025, section
-    4,
+    .. [1] Ong et al., "RouteLLM: learning to route LLMs with preference data", ICLR 2025,
        routes between two models by a factorisation of this kind, fitted to preferences.
 
     Examples
@@ -148,14 +147,14 @@ class MatrixFactorizationRouter(QueryOnlyRouter):
         *,
         rank: int | None = None,
         alpha: float | None = None,
-        lexical_components: int = 256,
+        lexical_features: int = 256,
         device: Any = "auto",
         random_state: Any = None,
     ):
         self.encoder = encoder
         self.rank = rank
         self.alpha = alpha
-        self.lexical_components = lexical_components
+        self.lexical_features = lexical_features
         self.device = device
         self.random_state = random_state
 

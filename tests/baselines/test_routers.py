@@ -28,7 +28,7 @@ ROUTERS = [
     BestSingleRouter("passthrough"),
     OracleRouter("passthrough"),
     KNNRouter("passthrough"),
-    ClusterRouter("passthrough", n_clusters=8),
+    ClusterRouter("passthrough", n_clusters=8, n_clusterings=1),
     ClusterRouter("passthrough", n_clusters=8, assignment="soft", temperature=0.3),
     RidgeRouter("passthrough"),
     MatrixFactorizationRouter("passthrough"),
@@ -173,17 +173,17 @@ def test_text_is_routed_better_than_by_the_best_single_model(text, router):
 
 
 def test_lexical_features_stand_beside_the_embedding(text):
-    router = with_text(KNNRouter()).set_params(lexical_components=20)
+    router = with_text(KNNRouter()).set_params(lexical_features=20)
     fitted = router.fit(text.prompts[:100], text.scores[:100])
     assert fitted.model_.index.n_features_in_ == 64 + 20
-    bare = router.set_params(lexical_components=0).fit(text.prompts[:100], text.scores[:100])
+    bare = router.set_params(lexical_features=0).fit(text.prompts[:100], text.scores[:100])
     assert bare.model_.index.n_features_in_ == 64
 
 
 def test_prompts_without_a_word_have_no_lexical_features():
     prompts = [" ", "\n", "  ", "\t"]
     router = with_text(RidgeRouter()).fit(prompts, np.eye(2)[[0, 1, 0, 1]])
-    assert router.features_ is None
+    assert router.lexical_ is None
     assert router.predict(["words"]).shape == (1,)
 
 
@@ -296,10 +296,24 @@ def test_soft_clusters_change_smoothly_and_hard_ones_jump():
     steps = {}
     for assignment in ("hard", "soft"):
         router = ClusterRouter(
-            "passthrough", n_clusters=2, assignment=assignment, temperature=1.0, random_state=0
+            "passthrough",
+            n_clusters=2,
+            n_clusterings=1,
+            assignment=assignment,
+            temperature=1.0,
+            random_state=0,
         ).fit(X, y)
         steps[assignment] = np.abs(np.diff(router.predict_quality(grid)[:, 0])).max()
     assert steps["hard"] > 10 * steps["soft"]
+
+
+def test_several_clusterings_are_averaged(problem):
+    X, y, X_test, _ = problem
+    router = ClusterRouter("passthrough", n_clusters=6, n_clusterings=3, random_state=0).fit(X, y)
+    each = np.array([model.predict(X_test) for model in router.model_.models])
+    assert len(each) == 3
+    assert np.abs(each[0] - each[1]).max() > 0
+    np.testing.assert_allclose(router.predict_quality(X_test), each.mean(axis=0))
 
 
 def test_clusters_of_few_distinct_prompts_do_not_warn():
@@ -361,6 +375,7 @@ def test_they_serve_in_searches_and_cross_validation(problem):
     [
         (KNNRouter("passthrough", n_neighbors=0), "n_neighbors must be an int in"),
         (ClusterRouter("passthrough", n_clusters=0), "n_clusters must be an int in"),
+        (ClusterRouter("passthrough", n_clusterings=0), "n_clusterings must be an int in"),
         (ClusterRouter("passthrough", assignment="fuzzy"), "assignment must be one of 'hard'"),
         (ClusterRouter("passthrough", shrinkage=-1.0), "shrinkage must be a float in"),
         (
@@ -373,7 +388,7 @@ def test_they_serve_in_searches_and_cross_validation(problem):
         (MLPRouter("passthrough", hidden_size=0), "hidden_size must be an int in"),
         (MLPRouter("passthrough", n_networks=0), "n_networks must be an int in"),
         (MLPRouter("passthrough", validation_fraction=1.0), "validation_fraction must be"),
-        (RidgeRouter("passthrough", lexical_components=-1), "lexical_components must be an int in"),
+        (RidgeRouter("passthrough", lexical_features=-1), "lexical_features must be an int in"),
     ],
 )
 def test_bad_parameters_are_named_and_nothing_is_fitted(problem, router, message):
