@@ -86,6 +86,8 @@ class RandomRouter(_ContentRouter):
         The models.
     seed_ : int
         Seed of the draws.
+    n_models_ : int
+        K.
     score_range_ : tuple of (float, float)
         Least and greatest score seen in fit: the "quality" of a model is a number drawn from there.
     temperature_ : float
@@ -100,6 +102,7 @@ class RandomRouter(_ContentRouter):
     """
 
     seed_: int
+    n_models_: int
     score_range_: tuple[float, float]
 
     def __init__(self, encoder: Any = None, *, device: Any = "auto", random_state: Any = None):
