@@ -42,6 +42,8 @@ def log_ndtr(z: Tensor) -> Tensor:
     Tensor of shape (...)
         ``log Phi(z)``.
     """
+    if not z.requires_grad:
+        return torch.special.log_ndtr(z)
     deep = z < _LOG_NDTR_ASYMPTOTE
     body = torch.special.log_ndtr(torch.where(deep, torch.zeros_like(z), z))
     # torch's derivative overflows far out, where the leading term is exact.

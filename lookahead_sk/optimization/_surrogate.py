@@ -47,6 +47,8 @@ TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
 # from the safe side.
 _RUN_LABELS = (-0.5, 1.5)
 _NOISY_START = 0.1
+# Relative to a log posterior of the order of n: far below what changes a prediction.
+_TOLERANCE = 1e-7
 _JITTER = 1e-9
 _NOISE_BOUNDS = (1e-7, 1.0)
 # Below this share of the prior variance observations count as exact.
@@ -433,7 +435,7 @@ class _MapSearch:
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
-                options={"maxiter": 60},
+                options={"maxiter": 60, "ftol": _TOLERANCE},
             )
             self.n_iter += int(result.nit)
             if result.fun < best[1]:
