@@ -50,7 +50,7 @@ _NOISY_START = 0.1
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
 _JITTER = 1e-9
-_NOISE_BOUNDS = (1e-7, 1.0)
+_NOISE_BOUNDS = (1e-8, 1.0)
 # Below this share of the prior variance observations count as exact.
 _EXACT_NOISE = 1e-4
 
@@ -149,7 +149,7 @@ def make_prior(kernel: sk.Kernel, n_features: int) -> Prior:
             # The density of a log-normal in the length-scale itself: hence the slope of -1.
             terms = (math.sqrt(2) + 0.5 * math.log(n_features), 1 / 3, -1.0)
         elif "noise_level" in parameter.name:
-            terms = (math.log(1e-5), 1 / 25, 0.0)
+            terms = (math.log(1e-8), 1 / 49, 0.0)
         elif "constant_value" in parameter.name:
             terms = (0.0, 1.0, 0.0)
         else:
@@ -162,7 +162,7 @@ def make_prior(kernel: sk.Kernel, n_features: int) -> Prior:
 def default_kernel(n_features: int) -> sk.Kernel:
     """Matern 5/2 with one length-scale a dimension, times a variance, plus white noise."""
     matern = sk.Matern(np.full(n_features, 0.5), (5e-3, 1e3), nu=2.5)
-    return sk.ConstantKernel(1.0, (1e-2, 1e2)) * matern + sk.WhiteKernel(1e-5, _NOISE_BOUNDS)
+    return sk.ConstantKernel(1.0, (1e-2, 1e2)) * matern + sk.WhiteKernel(1e-7, _NOISE_BOUNDS)
 
 
 def check_kernel(kernel: Any, n_features: int) -> sk.Kernel:
