@@ -143,8 +143,8 @@ def test_failed_evaluations_are_kept_and_their_border_is_learned():
     assert failed.any()
     assert len(optimizer.X_) == 26
     assert (optimizer.X_[failed, 0] > 4).all()
-    assert failed[-10:].mean() <= 0.6
-    assert 3.7 < optimizer.best_x_[0] <= 4
+    assert failed.mean() < 0.8
+    assert 3.7 < optimizer.best_x_[0] <= 4  # close to the border, from the side that runs
 
 
 def test_a_wholly_infeasible_start_is_left_behind():
