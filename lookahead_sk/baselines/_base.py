@@ -77,7 +77,7 @@ class QueryOnlyRouter(BaseRouter):
         self
             The fitted router.
         """
-        X = self._check_X(X, reset=True)
+        given, X = X, self._check_X(X, reset=True)
         table = self._check_y(y, len(X))
         n_lexical = check_int(self.lexical_features, "lexical_features", low=0, closed="left")
         rng = check_random_state(self.random_state)
@@ -88,6 +88,7 @@ class QueryOnlyRouter(BaseRouter):
         self.lexical_, self.model_ = lexical, fitted.model
         self.classes_ = table.classes
         self.temperature_ = fit_temperature(fitted.held_out, table.scores[fitted.rows])
+        self._remember_X(given)
         return self
 
     def _predict_quality(self, X: Checked) -> Floats:

@@ -56,12 +56,13 @@ class _ContentRouter(BaseRouter):
         self
             The fitted router.
         """
-        X = self._check_X(X, reset=True)
+        given, X = X, self._check_X(X, reset=True)
         table = self._check_y(y, len(X))
         for name, value in self._learn(X, table.scores).items():
             setattr(self, name, value)
         self.classes_ = table.classes
         self.temperature_ = fit_temperature(self._predict_quality(X), table.scores)
+        self._remember_X(given)
         return self
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from lookahead_sk._validation import reject
 from lookahead_sk.routing._encoders import PASSTHROUGH, check_encoder, encode, load_encoder
@@ -51,16 +51,29 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
         return isinstance(self.encoder, str) and self.encoder == PASSTHROUGH
 
     def _check_X(self, X: Any, *, reset: bool) -> list[str] | npt.NDArray[np.float32]:
-        """The prompts as a list of str, or the numeric X as float32 (n, p)."""
+        """The prompts as a list of str, or the numeric X as float32 (n, p).
+
+        With ``reset`` nothing is compared with an earlier fit, and nothing is remembered: that is
+        for `_remember_X`, at the end of a fit that has gone well.
+        """
         check_encoder(self.encoder)
+        if not self._is_passthrough():
+            return check_prompts(X)
+        dtypes = [np.float64, np.float32]
+        if reset:
+            array = check_array(X, dtype=dtypes, estimator=self)
+        else:
+            array = validate_data(self, X, reset=False, dtype=dtypes)
+        with np.errstate(over="ignore"):
+            array = np.asarray(array, dtype=np.float32)
+        if not np.isfinite(array).all():
+            reject("X", "within the range of float32", "larger values")
+        return array
+
+    def _remember_X(self, X: Any) -> None:
+        """Set ``n_features_in_`` and ``feature_names_in_`` for a numeric X."""
         if self._is_passthrough():
-            array = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
-            with np.errstate(over="ignore"):
-                array = np.asarray(array, dtype=np.float32)
-            if not np.isfinite(array).all():
-                reject("X", "within the range of float32", "larger values")
-            return array
-        return check_prompts(X)
+            validate_data(self, X, reset=True, skip_check_array=True)
 
     def _check_y(self, y: Any, n: int) -> ScoreTable:
         return check_scores(y, n)

@@ -8,8 +8,9 @@ M   members of the ensemble, trained side by side in one batch of tensors
 h   (M, n, hidden) what a member makes of the prompt
 ==  =====================================================================
 
-z_k = A_k h(x) + B_k x + a_k and q_k = u_k . z_k + v_k . h(x) + c_k: every model has its own rows of
-A, B, u and v, so that one model's answer never depends on which others are in the pool.
+z_k = B_k x + A_k h(x) + a_k and q_k = u_k . z_k + v_k . h(x) + c_k. B is the ridge regression of the
+facts on the features, in closed form; h learns by gradient what is left. Every model has its own rows
+of A, B, u and v, so that one model's answer never depends on which others are in the pool.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ class LatentPredictor(nn.Module):
         width = n_models * n_latent
         self.hidden_weight = normal(n_features, n_hidden, n_features**-0.5)
         self.hidden_bias = nn.Parameter(torch.zeros(n_members, 1, n_hidden))
-        self.latent_weight = normal(n_hidden, width, 0.5 * n_hidden**-0.5)
-        self.skip_weight = nn.Parameter(torch.zeros(n_members, n_features, width))
+        self.latent_weight = nn.Parameter(torch.zeros(n_members, n_hidden, width))
+        self.linear_weight = nn.Parameter(
+            torch.zeros(n_members, n_features, width), requires_grad=False
+        )
         self.latent_bias = nn.Parameter(torch.zeros(n_members, 1, width))
         self.score_latent = normal(n_models, n_latent, 0.1 * n_latent**-0.5)
         self.score_hidden = nn.Parameter(torch.zeros(n_members, n_hidden, n_models))
@@ -76,10 +79,10 @@ class LatentPredictor(nn.Module):
         """Return latents (M, n, K, r) and quality logits (M, n, K) of features (n, p)."""
         n_members = self.hidden_weight.shape[0]
         x = x.expand(n_members, *x.shape[-2:])
-        x = nn.functional.dropout(x, self.dropout, self.training)
-        hidden = torch.relu(torch.baddbmm(self.hidden_bias, x, self.hidden_weight))
+        noisy = nn.functional.dropout(x, self.dropout, self.training)
+        hidden = torch.relu(torch.baddbmm(self.hidden_bias, noisy, self.hidden_weight))
         hidden = nn.functional.dropout(hidden, self.dropout, self.training)
-        latents = torch.baddbmm(self.latent_bias, x, self.skip_weight)
+        latents = torch.baddbmm(self.latent_bias, x, self.linear_weight)
         latents = torch.baddbmm(latents, hidden, self.latent_weight)
         latents = latents.unflatten(-1, self.shape)  # (M, n, K, r)
         from_latents = torch.einsum("mnkr,mkr->mnk", latents, self.score_latent)
@@ -89,7 +92,7 @@ class LatentPredictor(nn.Module):
 
 def decayed_parameters(network: LatentPredictor) -> list[dict[str, object]]:
     """Parameter groups for AdamW: weights, which decay, and biases, which do not."""
-    named = list(network.named_parameters())
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     return [
         {"params": [p for name, p in named if not name.endswith("bias")]},
         {"params": [p for name, p in named if name.endswith("bias")], "weight_decay": 0.0},

@@ -50,7 +50,8 @@ def check_encoder(encoder: Any) -> None:
 
 
 def _is_model(encoder: Any) -> bool:
-    return callable(getattr(encoder, "encode", None)) and not isinstance(encoder, type)
+    is_name = isinstance(encoder, str | os.PathLike | type)  # str has an encode of its own
+    return not is_name and callable(getattr(encoder, "encode", None))
 
 
 def load_encoder(encoder: Any, device: Any) -> SentenceTransformer:

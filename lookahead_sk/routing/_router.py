@@ -67,11 +67,11 @@ class LookaheadRouter(
         How many first tokens of every training response are embedded.
     max_length : int or None, default=None
         Tokens of a prompt that the encoder reads; None is the encoder's own limit.
-    max_epochs : int, default=30
+    max_epochs : int, default=12
         Most passes over the training prompts.
     batch_size : int, default=256
         Prompts in a training step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=2e-3
         Of AdamW, with a cosine schedule.
     validation_fraction : float, default=0.2
         Share of the training prompts that a member of the ensemble leaves out. There are
@@ -143,7 +143,7 @@ class LookaheadRouter(
     ...     LookaheadRouter(encoder="passthrough", random_state=0),
     ... )
     >>> router.fit(data.prompts[:200], data.scores[:200]).predict_quality(data.prompts[200:]).shape
-    (100, 5)
+    (100, 6)
     """
 
     def __init__(
@@ -155,9 +155,9 @@ class LookaheadRouter(
         response_weight: float = 1.0,
         response_tokens: int = 96,
         max_length: int | None = None,
-        max_epochs: int = 30,
+        max_epochs: int = 12,
         batch_size: int = 256,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         validation_fraction: float = 0.2,
         early_stopping: bool = True,
         costs: Any = None,
@@ -251,11 +251,12 @@ class LookaheadRouter(
         attributes = self._finish(observed, weights, history)
         for name, value in attributes.items():
             setattr(self, name, value)
+        self._remember_X(X)
         tasks.close(lambda: attributes)
         return self
 
     def _observe(self, X: Any, y: Any, responses: Any, response_lengths: Any) -> _Observed:
-        """Check and embed all that fit is given; changes nothing but ``n_features_in_``."""
+        """Check and embed all that fit is given; changes nothing."""
         prompts = self._check_X(X, reset=True)
         n = len(prompts)
         if n < 2:
@@ -354,9 +355,8 @@ class LookaheadRouter(
         latents, logits = foresee_latents(
             weights, observed.features, resolve_device(self.device), observed.fold
         )
-        kinds, local = fit_kinds(
-            latents.reshape(len(latents), -1), scores, observed.attributes["seed_"]
-        )
+        space = observed.features if observed.facts is None else _flat(latents)
+        kinds, local = fit_kinds(space, scores, observed.attributes["seed_"])
         network = _to_units(logits, observed.score_range)
         blend = choose_blend(local, network, scores)
         quality = (1 - blend) * local + blend * network
@@ -372,17 +372,21 @@ class LookaheadRouter(
             "_n_features_out": latents[0].size,
         }
 
-    def _latents(self, X: list[str] | npt.NDArray[np.float32]) -> tuple[Floats32, Floats32]:
+    def _foresee(
+        self, X: list[str] | npt.NDArray[np.float32]
+    ) -> tuple[Floats32, Floats32, Floats32]:
+        """Scaled features (n, p), latents (n, K, r) and quality logits (n, K)."""
         from lookahead_sk.routing._training import foresee_latents
 
         raw = _join(self._embed(X), self.lexical_, X)
         features = ((raw - self.center_) / self.scale_).astype(np.float32)
-        return foresee_latents(self.weights_, features, resolve_device(self.device))
+        latents, logits = foresee_latents(self.weights_, features, resolve_device(self.device))
+        return features, latents, logits
 
     def _predict_quality(self, X: list[str] | npt.NDArray[np.float32]) -> Floats:
-        latents, logits = self._latents(X)
+        features, latents, logits = self._foresee(X)
         kinds: Kinds = self.kinds_
-        local = kinds.predict(latents.reshape(len(latents), -1))
+        local = kinds.predict(features if self.facts_ is None else _flat(latents))
         return (1 - self.blend_) * local + self.blend_ * _to_units(logits, self.score_range_)
 
     def _utility(self, quality: Floats) -> Floats:
@@ -418,8 +422,8 @@ class LookaheadRouter(
             standardised facts that the responses are expected to show.
         """
         check_is_fitted(self)
-        latents, _ = self._latents(self._check_X(X, reset=False))
-        return latents.reshape(len(latents), -1)
+        _, latents, _ = self._foresee(self._check_X(X, reset=False))
+        return _flat(latents)
 
     def foresee(self, X: Any) -> list[dict[Any, dict[str, Any]]]:
         """Tell what each model is expected to answer.
@@ -448,7 +452,7 @@ class LookaheadRouter(
             raise ValueError(
                 "foresee needs a router that was fitted with responses and response_weight > 0."
             )
-        latents, _ = self._latents(self._check_X(X, reset=False))
+        _, latents, _ = self._foresee(self._check_X(X, reset=False))
         return references.nearest(latents, self.facts_, self.classes_.tolist())
 
     def _embed(self, X: list[str] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -460,6 +464,10 @@ class LookaheadRouter(
 
 def _join(embeddings: Floats32, lexical: LexicalFeatures | None, prompts: Any) -> Floats32:
     return embeddings if lexical is None else np.hstack([embeddings, lexical.transform(prompts)])
+
+
+def _flat(latents: Floats32) -> Floats32:
+    return latents.reshape(len(latents), -1)
 
 
 def _scaling(raw: Floats32) -> tuple[Floats32, float]:

@@ -26,6 +26,7 @@ N_HIDDEN = 128
 DROPOUT = 0.4
 WEIGHT_DECAY = 1e-2
 PATIENCE = 5
+PENALTIES = (0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 5.0)  # of the ridge regression, per training prompt
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Trainer:
         self.data = data
         self.plan = plan
         n, n_features = data.features.shape
+        members = torch.arange(plan.n_members, device=data.fold.device)
+        self.is_held_out = (data.fold == members[:, None]).float()  # (M, n)
         self.generator = torch.Generator().manual_seed(plan.seed)
         network = LatentPredictor(
             plan.n_members,
@@ -71,13 +74,15 @@ class Trainer:
             self.generator,
         )
         self.network = network.to(data.features.device)
+        with torch.no_grad():  # start from what each model scores on average
+            network.score_bias += torch.logit(data.scores.nanmean(dim=0), eps=1e-3)
+            if data.facts is not None and plan.response_weight > 0:
+                network.linear_weight.copy_(linear_latents(data, self.is_held_out))
         self.optimizer = torch.optim.AdamW(
             decayed_parameters(network), lr=plan.learning_rate, weight_decay=WEIGHT_DECAY
         )
         n_steps = math.ceil(n / plan.batch_size) * plan.max_epochs
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, n_steps)
-        members = torch.arange(plan.n_members, device=data.fold.device)
-        self.is_held_out = (data.fold == members[:, None]).float()  # (M, n)
         self.best_loss = torch.full((plan.n_members,), torch.inf)
         self.best = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.n_waiting = 0
@@ -131,6 +136,41 @@ class Trainer:
     def weights(self) -> Weights:
         """The kept weights as numpy arrays, which load on any machine."""
         return {name: value.cpu().numpy().copy() for name, value in self.best.items()}
+
+
+def linear_latents(data: TrainingData, is_held_out: Tensor) -> Tensor:
+    """Ridge regression of the facts on the features, for each member.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Features (n, p) and facts (n, K, r); a fact that was not observed counts as its mean.
+    is_held_out : Tensor of shape (M, n)
+        1 where a member leaves a prompt out.
+
+    Returns
+    -------
+    Tensor of shape (M, p, K * r)
+        Coefficients at the penalty with the smallest held-out error of all members together.
+
+    Notes
+    -----
+    One eigendecomposition a member serves all penalties: O(M (n p^2 + p^3)).
+    """
+    x = data.features.double()
+    facts = torch.nan_to_num(data.facts.flatten(1).double())  # type: ignore[union-attr]
+    weights, errors = [], []
+    for held_out in is_held_out.bool():
+        inside, outside = x[~held_out], x[held_out]
+        values, axes = torch.linalg.eigh(inside.T @ inside)
+        target = axes.T @ (inside.T @ facts[~held_out])
+        penalties = len(inside) * torch.tensor(PENALTIES, dtype=x.dtype, device=x.device)
+        shrunk = target / (values.clamp_min(0)[:, None] + penalties[:, None, None])
+        coefficients = axes @ shrunk  # (penalties, p, K * r)
+        errors.append(((outside @ coefficients - facts[held_out]) ** 2).sum(dim=(1, 2)))
+        weights.append(coefficients)
+    best = int(torch.stack(errors).sum(dim=0).argmin())
+    return torch.stack([coefficients[best] for coefficients in weights]).float()
 
 
 def _cuda_devices(device: torch.device) -> list[torch.device]:

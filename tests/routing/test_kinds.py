@@ -1,0 +1,91 @@
+"""Local means over kinds of prompt, against the formula written out with loops."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lookahead_sk.routing import _kinds
+from lookahead_sk.routing._kinds import fit_kinds
+
+
+@pytest.fixture
+def case():
+    rng = np.random.RandomState(0)
+    z = rng.randn(120, 5).astype(np.float32)
+    y = rng.rand(120, 3)
+    y[rng.rand(120, 3) < 0.2] = np.nan
+    y[0] = 0.5
+    return z, y
+
+
+def memberships(z, centers, temperature):
+    weights = np.array([[np.exp(-((a - c) ** 2).sum() / temperature) for c in centers] for a in z])
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def by_hand(kinds, z_new, z, y, left_out=None):
+    keep = np.ones(len(z), dtype=bool)
+    if left_out is not None:
+        keep[left_out] = False
+    parts = []
+    for centers, temperature in zip(kinds.centers, kinds.temperatures, strict=True):
+        W, W_new = memberships(z, centers, temperature), memberships(z_new, centers, temperature)
+        quality = np.zeros((len(z_new), y.shape[1]))
+        for k in range(y.shape[1]):
+            overall = np.nanmean(y[:, k])
+            rows = keep & ~np.isnan(y[:, k])
+            for c in range(len(centers)):
+                total = (W[rows, c] * y[rows, k]).sum() + _kinds.SHRINKAGE * overall
+                count = W[rows, c].sum() + _kinds.SHRINKAGE
+                quality[:, k] += W_new[:, c] * total / count
+        parts.append(quality)
+    return np.mean(parts, axis=0)
+
+
+def test_quality_is_the_shrunken_local_mean(case):
+    z, y = case
+    kinds, _ = fit_kinds(z, y, seed=0)
+    new = np.random.RandomState(1).randn(7, 5).astype(np.float32)
+    assert_allclose(kinds.predict(new), by_hand(kinds, new, z, y), rtol=1e-4)
+
+
+def test_held_out_quality_leaves_out_the_prompts_own_score(case):
+    z, y = case
+    kinds, held_out = fit_kinds(z, y, seed=0)
+    for i in (0, 17, 95):
+        expected = by_hand(kinds, z[i : i + 1], z, y, left_out=i)[0]
+        assert_allclose(held_out[i], expected, rtol=1e-4)
+
+
+def test_a_constant_score_is_predicted_exactly(case):
+    z, _ = case
+    kinds, held_out = fit_kinds(z, np.full((120, 2), 0.3), seed=0)
+    assert_allclose(kinds.predict(z), 0.3)
+    assert_allclose(held_out, 0.3)
+
+
+def test_kinds_that_differ_are_told_apart():
+    rng = np.random.RandomState(0)
+    side = rng.randint(2, size=600)
+    z = (10 * side[:, None] + rng.randn(600, 4)).astype(np.float32)
+    y = np.column_stack([side, 1 - side]).astype(float)
+    kinds, held_out = fit_kinds(z, y, seed=0)
+    assert (held_out.argmax(axis=1) == y.argmax(axis=1)).all()
+    assert kinds.predict(np.full((1, 4), 10, dtype=np.float32))[0, 0] > 0.8
+
+
+def test_many_facts_are_projected_first():
+    rng = np.random.RandomState(0)
+    z = rng.randn(200, 300).astype(np.float32)
+    kinds, _ = fit_kinds(z, rng.rand(200, 2), seed=0)
+    assert kinds.axes is not None
+    assert kinds.axes.shape == (300, _kinds.MAX_AXES)
+    assert kinds.predict(z).shape == (200, 2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_few_or_identical_prompts_are_no_problem(n):
+    y = np.eye(n)[:, :2] + 0.1
+    kinds, held_out = fit_kinds(np.ones((n, 3), dtype=np.float32), y, seed=0)
+    assert np.isfinite(held_out).all()
+    assert_allclose(kinds.predict(np.ones((1, 3), dtype=np.float32)), y.mean(axis=0)[None])
