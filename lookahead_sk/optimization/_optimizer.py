@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import resolve_device
@@ -17,6 +16,7 @@ from lookahead_sk._validation import as_float_array, check_choice, check_int, re
 from lookahead_sk.optimization import _persistence
 from lookahead_sk.optimization._acquisition import log_eic_at
 from lookahead_sk.optimization._gradient import ESTIMATORS
+from lookahead_sk.optimization._history import HistoryMixin
 from lookahead_sk.optimization._maximize import (
     Problem,
     Settings,
@@ -36,6 +36,7 @@ from lookahead_sk.optimization._space import (
     describe_bounds,
     make_space,
     restore_bounds,
+    spanned_box,
 )
 from lookahead_sk.optimization._surrogate import (
     TRANSFORMS,
@@ -51,7 +52,7 @@ _ANCHORS = 4
 _VALUE_FANTASIES = 512
 
 
-class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
+class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     """Two-step lookahead constrained Bayesian optimisation, by ask and tell.
 
     Minimises an expensive objective subject to expensive constraints ``c <= 0`` that are observed
@@ -144,17 +145,6 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     True
     """
 
-    space_: Space
-    seed_: int
-    _told: Any
-    _unit: Array
-    _outputs: Array
-    _pending: Array
-    _n_asked: int
-    _n_designed: int
-    _thetas: Any
-    _surrogate: Surrogate | None
-
     def __init__(
         self,
         bounds: Any = None,
@@ -187,52 +177,6 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
-
-    @property
-    def X_(self) -> Any:
-        """Evaluated points."""
-        return self._told if hasattr(self, "_told") else np.empty((0, 0))
-
-    @property
-    def y_(self) -> Array:
-        """Outputs of the evaluated points, (n, 1 + m)."""
-        empty = np.empty((0, 1 + self.n_constraints))
-        return self._outputs if hasattr(self, "_outputs") else empty
-
-    @property
-    def pending_(self) -> Any:
-        """Points asked for and not told yet."""
-        if not hasattr(self, "space_"):
-            return np.empty((0, 0))
-        return self.space_.decode(self._pending)
-
-    @property
-    def is_feasible_(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which evaluated points are feasible."""
-        y = self.y_
-        return np.asarray(~np.isnan(y).any(axis=1) & (y[:, 1:] <= 0).all(axis=1))
-
-    @property
-    def best_x_(self) -> Any:
-        """Best feasible point, None while there is none."""
-        index = self._best_index()
-        return None if index is None else self._told[index]
-
-    @property
-    def best_y_(self) -> float:
-        """Objective of the best feasible point, NaN while there is none."""
-        index = self._best_index()
-        return float("nan") if index is None else float(self.y_[index, 0])
-
-    def _best_index(self) -> int | None:
-        feasible = self.is_feasible_
-        if not feasible.any():
-            return None
-        return int(np.where(feasible, self.y_[:, 0], np.inf).argmin())
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is an evaluation to learn from."""
-        return bool((~np.isnan(self.y_).any(axis=1)).any())
 
     def __sklearn_tags__(self) -> Any:
         """Several outputs as soon as there are constraints."""
@@ -328,7 +272,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         y = np.asarray(y)
         if self.n_constraints == 0 and y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)  # what scikit-learn's regressors say of such a y
-        space = make_space(_spanned_box(X)) if self.bounds is None else self._make_space()
+        space = make_space(spanned_box(X)) if self.bounds is None else self._make_space()
         unit = space.encode(X)
         outputs = self._check_outputs(y, len(unit))
         if np.isnan(outputs).any(axis=1).all():
@@ -456,20 +400,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         parameters["device"] = str(self.device)
         if not isinstance(self.random_state, int | np.integer | None):
             parameters["random_state"] = None  # the seed drawn from it is part of the state
-        state = None
-        if hasattr(self, "space_"):
-            told = self._told if isinstance(self._told, list) else self._told.tolist()
-            state = {
-                "box": None if self.bounds is not None else _box_of(self.space_),
-                "seed": self.seed_,
-                "n_asked": self._n_asked,
-                "n_designed": self._n_designed,
-                "X": told,
-                "y": self._outputs.tolist(),
-                "pending": self._pending.tolist(),
-                "thetas": None if self._thetas is None else [t.tolist() for t in self._thetas],
-            }
-        _persistence.write(path, {"parameters": parameters, "state": state})
+        _persistence.write(path, {"parameters": parameters, "state": self._state()})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -490,17 +421,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         parameters["bounds"] = restore_bounds(parameters["bounds"])
         parameters["kernel"] = _persistence.restore_kernel(parameters["kernel"])
         restored = cls(**parameters)
-        state = content["state"]
-        if state is not None:
-            space = make_space(state["box"]) if state["box"] else restored._make_space()
-            restored._reset(space, seed=state["seed"])
-            outputs = np.array(state["y"], dtype=float).reshape(-1, 1 + restored.n_constraints)
-            if len(outputs):
-                restored._append(state["X"], space.encode(state["X"]), outputs)
-            restored._pending = np.array(state["pending"]).reshape(-1, space.n_unit)
-            restored._n_asked, restored._n_designed = state["n_asked"], state["n_designed"]
-            if state["thetas"] is not None:
-                restored._thetas = [np.array(theta) for theta in state["thetas"]]
+        if content["state"] is not None:
+            restored._restore(content["state"])
         return restored
 
     def _check_parameters(self) -> None:
@@ -527,32 +449,6 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     def _begin(self) -> None:
         if not hasattr(self, "space_"):
             self._reset(self._make_space())
-
-    def _reset(self, space: Space, seed: int | None = None) -> None:
-        self.space_ = space
-        self.n_features_in_ = space.n_features
-        draw = check_random_state(self.random_state).randint
-        self.seed_ = int(draw(2**31 - 1)) if seed is None else seed
-        self._told = [] if space.names is not None else np.empty((0, space.n_features))
-        self._unit = np.empty((0, space.n_unit))
-        self._outputs = np.empty((0, 1 + self.n_constraints))
-        self._pending = np.empty((0, space.n_unit))
-        self._n_asked = self._n_designed = 0
-        self._thetas = None
-        self._surrogate = None
-
-    def _append(self, X: Any, unit: Array, outputs: Array) -> None:
-        if self.space_.names is not None:
-            points = X.to_dict("records") if hasattr(X, "to_dict") else X
-            self._told = [*self._told, *(dict(point) for point in points)]
-        else:
-            self._told = np.concatenate([self._told, np.array(X, dtype=float)])
-        self._unit = np.concatenate([self._unit, unit])
-        self._outputs = np.concatenate([self._outputs, outputs])
-        for point in unit:
-            match = np.flatnonzero((np.abs(self._pending - point) < 1e-9).all(axis=1))
-            self._pending = np.delete(self._pending, match[:1], axis=0)
-        self._surrogate = None
 
     def _check_outputs(self, y: Any, n: int) -> Array:
         outputs = as_float_array(y, "y")
@@ -656,15 +552,3 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         points = sobol_uniform(end, self.space_.n_unit, self.seed_)[self._n_designed :]
         self._n_designed = end
         return self.space_.snap(points.numpy())
-
-
-def _spanned_box(X: Array) -> Array:
-    """The box spanned by points, widened where a column is constant."""
-    low, high = X.min(axis=0), X.max(axis=0)
-    flat = ~(high > low + 1e-12 * np.abs(low))
-    pad = np.where(flat, 0.5 * np.maximum(1.0, np.abs(low)), 0.0)
-    return np.stack([low - pad, high + pad], axis=1)
-
-
-def _box_of(space: Space) -> list[list[float]]:
-    return [[d.low, d.high] for d in space.dimensions]  # type: ignore[attr-defined]

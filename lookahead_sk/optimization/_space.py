@@ -377,3 +377,11 @@ def _from_distribution(name: str, spec: Any) -> Dimension:
     if hasattr(spec.dist, "pmf"):
         return Integer(int(low), int(high), spec)
     return Continuous(spec)
+
+
+def spanned_box(X: Array) -> Array:
+    """The box spanned by points, widened where a column is constant."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    flat = ~(high > low + 1e-12 * np.abs(low))
+    pad = np.where(flat, 0.5 * np.maximum(1.0, np.abs(low)), 0.0)
+    return np.stack([low - pad, high + pad], axis=1)

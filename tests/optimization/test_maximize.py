@@ -6,11 +6,11 @@ import torch
 from scipy.stats import norm
 
 from lookahead_sk.optimization._acquisition import log_eic_at
+from lookahead_sk.optimization._ascend import ascend
 from lookahead_sk.optimization._kernels import Matern
 from lookahead_sk.optimization._maximize import (
     Problem,
     Settings,
-    ascend,
     believe,
     choose,
     greedy_batch,

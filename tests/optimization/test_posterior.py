@@ -6,8 +6,8 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
+from lookahead_sk.optimization._lift import lift
 from lookahead_sk.optimization._posterior import condition, moments, step_one
-from lookahead_sk.optimization._surrogate import lift
 
 KERNELS = [
     sk.RBF([0.3, 0.8]),

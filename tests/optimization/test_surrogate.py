@@ -5,13 +5,12 @@ from scipy.stats import lognorm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
+from lookahead_sk.optimization._lift import default_kernel, is_default
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
 from lookahead_sk.optimization._predict import latent_moments, predict_moments
 from lookahead_sk.optimization._surrogate import (
     MapGaussianProcess,
-    default_kernel,
     fit_surrogate,
-    is_default,
     make_prior,
 )
 from lookahead_sk.optimization._transforms import fit_transform

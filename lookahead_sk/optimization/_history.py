@@ -1,0 +1,133 @@
+"""What an optimiser has evaluated, what it waits for, and the seeds of what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from lookahead_sk.optimization._space import Array, Real, Space, make_space
+from lookahead_sk.optimization._surrogate import Surrogate
+
+
+class HistoryMixin:
+    """The state of `TwoStepConstrainedBO`: all of it, so that saving it saves the run."""
+
+    bounds: Any
+    n_constraints: int
+    random_state: Any
+    space_: Space
+    seed_: int
+    _told: Any
+    _unit: Array
+    _outputs: Array
+    _pending: Array
+    _n_asked: int
+    _n_designed: int
+    _thetas: Any
+    _surrogate: Surrogate | None
+
+    @property
+    def X_(self) -> Any:
+        """Evaluated points."""
+        return self._told if hasattr(self, "_told") else np.empty((0, 0))
+
+    @property
+    def y_(self) -> Array:
+        """Outputs of the evaluated points, (n, 1 + m)."""
+        empty = np.empty((0, 1 + self.n_constraints))
+        return self._outputs if hasattr(self, "_outputs") else empty
+
+    @property
+    def pending_(self) -> Any:
+        """Points asked for and not told yet."""
+        if not hasattr(self, "space_"):
+            return np.empty((0, 0))
+        return self.space_.decode(self._pending)
+
+    @property
+    def is_feasible_(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which evaluated points are feasible."""
+        y = self.y_
+        return np.asarray(~np.isnan(y).any(axis=1) & (y[:, 1:] <= 0).all(axis=1))
+
+    @property
+    def best_x_(self) -> Any:
+        """Best feasible point, None while there is none."""
+        index = self._best_index()
+        return None if index is None else self._told[index]
+
+    @property
+    def best_y_(self) -> float:
+        """Objective of the best feasible point, NaN while there is none."""
+        index = self._best_index()
+        return float("nan") if index is None else float(self.y_[index, 0])
+
+    def _best_index(self) -> int | None:
+        feasible = self.is_feasible_
+        if not feasible.any():
+            return None
+        return int(np.where(feasible, self.y_[:, 0], np.inf).argmin())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is an evaluation to learn from."""
+        return bool((~np.isnan(self.y_).any(axis=1)).any())
+
+    def _reset(self, space: Space, seed: int | None = None) -> None:
+        self.space_ = space
+        self.n_features_in_ = space.n_features
+        draw = check_random_state(self.random_state).randint
+        self.seed_ = int(draw(2**31 - 1)) if seed is None else seed
+        self._told = [] if space.names is not None else np.empty((0, space.n_features))
+        self._unit = np.empty((0, space.n_unit))
+        self._outputs = np.empty((0, 1 + self.n_constraints))
+        self._pending = np.empty((0, space.n_unit))
+        self._n_asked = self._n_designed = 0
+        self._thetas = None
+        self._surrogate = None
+
+    def _append(self, X: Any, unit: Array, outputs: Array) -> None:
+        if self.space_.names is not None:
+            points = X.to_dict("records") if hasattr(X, "to_dict") else X
+            self._told = [*self._told, *(dict(point) for point in points)]
+        else:
+            self._told = np.concatenate([self._told, np.array(X, dtype=float)])
+        self._unit = np.concatenate([self._unit, unit])
+        self._outputs = np.concatenate([self._outputs, outputs])
+        for point in unit:
+            match = np.flatnonzero((np.abs(self._pending - point) < 1e-9).all(axis=1))
+            self._pending = np.delete(self._pending, match[:1], axis=0)
+        self._surrogate = None
+
+    def _state(self) -> dict[str, Any] | None:
+        """The run as JSON, None before the first ask or tell."""
+        if not hasattr(self, "space_"):
+            return None
+        told = self._told if isinstance(self._told, list) else self._told.tolist()
+        return {
+            "box": None if self.bounds is not None else _box_of(self.space_),
+            "seed": self.seed_,
+            "n_asked": self._n_asked,
+            "n_designed": self._n_designed,
+            "X": told,
+            "y": self._outputs.tolist(),
+            "pending": self._pending.tolist(),
+            "thetas": None if self._thetas is None else [t.tolist() for t in self._thetas],
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take over a run that `_state` described."""
+        space = make_space(self.bounds if state["box"] is None else state["box"])
+        self._reset(space, seed=state["seed"])
+        outputs = np.array(state["y"], dtype=float).reshape(-1, 1 + self.n_constraints)
+        if len(outputs):
+            self._append(state["X"], space.encode(state["X"]), outputs)
+        self._pending = np.array(state["pending"], dtype=float).reshape(-1, space.n_unit)
+        self._n_asked, self._n_designed = state["n_asked"], state["n_designed"]
+        if state["thetas"] is not None:
+            self._thetas = [np.array(theta) for theta in state["thetas"]]
+
+
+def _box_of(space: Space) -> list[list[float]]:
+    return [[d.low, d.high] for d in space.dimensions if isinstance(d, Real)]

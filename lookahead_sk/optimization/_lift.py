@@ -1,0 +1,124 @@
+"""scikit-learn's kernels: which are accepted, and their twins in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.gaussian_process import kernels as sk
+
+from lookahead_sk._validation import reject
+from lookahead_sk.optimization import _kernels
+from lookahead_sk.optimization._kernels import Kernel
+
+_NOISE_BOUNDS = (1e-8, 1.0)
+
+
+def default_kernel(n_features: int) -> sk.Kernel:
+    """Matern 5/2 with one length-scale a dimension, times a variance, plus white noise."""
+    matern = sk.Matern(np.full(n_features, 0.5), (5e-3, 1e3), nu=2.5)
+    return sk.ConstantKernel(1.0, (1e-2, 1e2)) * matern + sk.WhiteKernel(1e-7, _NOISE_BOUNDS)
+
+
+def is_default(kernel: sk.Kernel) -> bool:
+    """Whether a kernel has the structure of `default_kernel`, all hyper-parameters free."""
+    if not (isinstance(kernel, sk.Sum) and isinstance(kernel.k1, sk.Product)):
+        return False
+    scale, matern, noise = kernel.k1.k1, kernel.k1.k2, kernel.k2
+    return (
+        type(scale) is sk.ConstantKernel
+        and type(matern) is sk.Matern
+        and matern.nu == 2.5
+        and np.ndim(matern.length_scale) == 1
+        and type(noise) is sk.WhiteKernel
+        and not any(h.fixed for h in kernel.hyperparameters)
+    )
+
+
+def check_kernel(kernel: Any, n_features: int) -> sk.Kernel:
+    """Return the kernel to fit, or raise for one that cannot be lifted.
+
+    Raises
+    ------
+    TypeError
+        If it is no scikit-learn kernel, or one of a kind that has no torch twin here.
+    ValueError
+        If its length-scales are for another number of features.
+    """
+    if kernel is None:
+        return default_kernel(n_features)
+    for leaf in _leaves(kernel):
+        size = np.size(getattr(leaf, "length_scale", 1.0))
+        if size not in (1, n_features):
+            accepted = f"a kernel with 1 or {n_features} length-scales, one a feature"
+            reject("kernel", accepted, kernel)
+        if isinstance(leaf, sk.Matern) and leaf.nu not in (0.5, 1.5, 2.5):
+            reject("kernel", "a Matern kernel with nu 0.5, 1.5 or 2.5", kernel)
+    return kernel
+
+
+def _leaves(kernel: Any) -> list[sk.Kernel]:
+    if isinstance(kernel, sk.Sum):
+        return _leaves(kernel.k1) + _leaves(kernel.k2)
+    if isinstance(kernel, sk.Product):
+        leaves = _leaves(kernel.k1) + _leaves(kernel.k2)
+        noisy = [
+            any(isinstance(x, sk.WhiteKernel) for x in _leaves(k)) for k in (kernel.k1, kernel.k2)
+        ]
+        plain = [isinstance(k, sk.ConstantKernel) for k in (kernel.k1, kernel.k2)]
+        if (noisy[0] and not plain[1]) or (noisy[1] and not plain[0]):
+            reject("kernel", "a kernel whose WhiteKernel is only scaled by a constant", kernel)
+        return leaves
+    if type(kernel) in _LIFTS:
+        return [kernel]
+    accepted = "a scikit-learn kernel made of " + ", ".join(k.__name__ for k in _LIFTS)
+    return reject("kernel", f"{accepted}, sums and products", kernel, kind=TypeError)
+
+
+def _column(kernels: Sequence[Any], name: str) -> torch.Tensor:
+    """One scalar hyper-parameter of every output, (J, 1, 1)."""
+    return torch.tensor([[[float(getattr(k, name))]] for k in kernels], dtype=torch.float64)
+
+
+def _scales(kernels: Sequence[Any]) -> torch.Tensor:
+    """Length-scales of every output, (J, 1, d) or (J, 1, 1)."""
+    rows = np.stack([np.atleast_1d(k.length_scale) for k in kernels])
+    return torch.tensor(rows, dtype=torch.float64).unsqueeze(1)
+
+
+_LIFTS: dict[type, Callable[[Sequence[Any]], Kernel]] = {
+    sk.ConstantKernel: lambda ks: _kernels.Constant(_column(ks, "constant_value")),
+    sk.WhiteKernel: lambda ks: _kernels.White(_column(ks, "noise_level")),
+    sk.RBF: lambda ks: _kernels.RBF(_scales(ks)),
+    sk.Matern: lambda ks: _kernels.Matern(_scales(ks), float(ks[0].nu)),
+    sk.RationalQuadratic: lambda ks: _kernels.RationalQuadratic(_scales(ks), _column(ks, "alpha")),
+}
+
+
+def lift(kernels: Sequence[Any]) -> Kernel:
+    """Torch twin of scikit-learn kernels of one structure, batched over outputs.
+
+    Parameters
+    ----------
+    kernels : sequence of scikit-learn kernels
+        One an output, same structure, own hyper-parameters.
+
+    Returns
+    -------
+    Kernel
+        Covariance of all outputs at once.
+
+    Examples
+    --------
+    >>> x = torch.rand(3, 2, dtype=torch.float64)
+    >>> kernel = sk.ConstantKernel(2.0) * sk.RBF([0.1, 0.3])
+    >>> np.allclose(lift([kernel])(x, x)[0], kernel(x.numpy()))
+    True
+    """
+    first = kernels[0]
+    if isinstance(first, sk.Sum | sk.Product):
+        twin = _kernels.Sum if isinstance(first, sk.Sum) else _kernels.Product
+        return twin(lift([k.k1 for k in kernels]), lift([k.k2 for k in kernels]))
+    return _LIFTS[type(first)](kernels)
