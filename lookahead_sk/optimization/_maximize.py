@@ -43,7 +43,7 @@ class Settings:
     estimator: str = "stratified"
     n_fantasies: int = 32
     n_restarts: int = 6
-    max_iter: int = 30
+    max_iter: int = 15
     n_screen: int = 1024
     n_candidates: int = 192
     max_fantasies: int = 2048

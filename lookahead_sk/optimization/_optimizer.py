@@ -89,7 +89,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         Imagined outcomes a step of the ascent; the final comparison uses more.
     n_restarts : int, default=6
         Starts of the ascents.
-    max_iter : int, default=30
+    max_iter : int, default=15
         Steps of the two-step ascent; 0 only screens.
     device : str or torch.device, default="auto"
         Where the acquisition is computed, in float64.
@@ -158,7 +158,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         n_initial: int | None = None,
         n_fantasies: int = 32,
         n_restarts: int = 6,
-        max_iter: int = 30,
+        max_iter: int = 15,
         device: Any = "auto",
         random_state: Any = None,
         verbose: int = 0,

@@ -193,3 +193,13 @@ def test_only_legal_points_are_returned_where_the_space_is_discrete():
     problem = _problem(2, snap=lambda x: (x * 4).round() / 4, is_free=(False, False))
     batch = maximize_two_step(problem, Settings(max_iter=5), 2, seed=0)
     torch.testing.assert_close(batch, (batch * 4).round() / 4)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    gains, _ = np.array([_advantage(seed) for seed in range(N_DATA_SETS)]).T
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    print(  # noqa: T201
+        f"{len(gains)} data sets, EIC's point left in {np.sum(gains != 0)}: mean gain "
+        f"{gains.mean():+.2%} ± {error:.2%}, largest {gains.max():+.1%}, worst {gains.min():+.1%}"
+    )
