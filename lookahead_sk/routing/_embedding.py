@@ -8,9 +8,9 @@ M   members of the ensemble, trained side by side in one batch of tensors
 h   (M, n, hidden) what a member makes of the prompt
 ==  =====================================================================
 
-z_k = B_k x + A_k h(x) + a_k and q_k = u_k . z_k + v_k . h(x) + c_k. B is the ridge regression of the
-facts on the features, in closed form; h learns by gradient what is left. Every model has its own rows
-of A, B, u and v, so that one model's answer never depends on which others are in the pool.
+z_k = B_k x + A_k h(x) + a_k and q_k = u_k . z_k + v_k . h(x) + c_k. B is the ridge regression of
+the facts on the features, in closed form; h learns by gradient what is left. Every model has its
+own rows of A, B, u and v, so that its answer never depends on which others are in the pool.
 """
 
 from __future__ import annotations

@@ -490,7 +490,7 @@ def _routed(quality: Floats, scores: Floats) -> Floats:
 def choose_blend(local: Floats, network: Floats, scores: Floats) -> float:
     """Share of the network in the quality, by held-out routed score.
 
-    The mean over kinds is left only for a paired advantage of at least one standard error.
+    The mean over kinds is left only for a paired advantage of at least two standard errors.
 
     Parameters
     ----------
@@ -512,6 +512,6 @@ def choose_blend(local: Floats, network: Floats, scores: Floats) -> float:
         if len(gains) < 2:
             continue
         gain = float(gains.mean())
-        if gain > max(best_gain, float(gains.std(ddof=1)) / np.sqrt(len(gains))):
+        if gain > max(best_gain, 2 * float(gains.std(ddof=1)) / np.sqrt(len(gains))):
             best, best_gain = blend, gain
     return best

@@ -75,7 +75,7 @@ class Trainer:
         )
         self.network = network.to(data.features.device)
         with torch.no_grad():  # start from what each model scores on average
-            network.score_bias += torch.logit(data.scores.nanmean(dim=0), eps=1e-3)
+            network.score_bias.add_(torch.logit(data.scores.nanmean(dim=0), eps=1e-3))
             if data.facts is not None and plan.response_weight > 0:
                 network.linear_weight.copy_(linear_latents(data, self.is_held_out))
         self.optimizer = torch.optim.AdamW(
