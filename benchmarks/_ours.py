@@ -108,6 +108,7 @@ OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step_raw": _ours(output_transform="none"),
     "eic": _ours(acquisition="eic"),
     "eic_raw": _ours(acquisition="eic", output_transform="none"),
+    "eic_log_tail": _ours(acquisition="eic", output_transform="log_tail"),
     "eic_bilog": _ours(acquisition="eic", output_transform="bilog"),
     "eic_copula": _ours(acquisition="eic", output_transform="copula"),
     "eic_textbook": TextbookEIC,

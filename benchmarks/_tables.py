@@ -36,9 +36,11 @@ def gap_curves(runs: Runs, problem: str, methods: Sequence[str]) -> dict[str, Ar
     }
 
 
-def present(runs: Runs, problem: str, methods: Sequence[str], least: int = 2) -> list[str]:
-    """Methods with at least some runs on a problem."""
-    return [m for m in methods if len(runs.get((problem, m), {})) >= least]
+def present(runs: Runs, problem: str, methods: Sequence[str]) -> list[str]:
+    """Methods with runs on a problem, without those that would halve the common seeds."""
+    counts = {m: len(runs.get((problem, m), {})) for m in methods}
+    least = max(1, max(counts.values(), default=0) / 2)
+    return [m for m in methods if counts[m] >= least]
 
 
 def _checkpoints(budget: int) -> list[int]:
@@ -81,7 +83,7 @@ def print_efficiency(runs: Runs, problems: Sequence[str], ours: str) -> None:
         if not peers or not present(runs, problem, [ours]):
             continue
         curves = gap_curves(runs, problem, [ours, *peers])
-        if len(curves[ours]) < 2:
+        if not len(curves[ours]):
             continue
         final = {p: float(np.median(curves[p][:, -1])) for p in peers}
         best = min(final, key=lambda p: final[p])
@@ -114,15 +116,17 @@ def print_paired(runs: Runs, problems: Sequence[str], first: str, second: str) -
             pooled[k].extend(difference)
             cells.append(_paired_cell(difference))
         print(f"| {problem} | {len(curves[first])} | " + " | ".join(cells) + " |")
-    cells = [_paired_cell(np.array(values)) for _, values in sorted(pooled.items())]
-    print(f"| all | {len(pooled[0])} | " + " | ".join(cells) + " |")
+    if pooled:
+        cells = [_paired_cell(np.array(values)) for _, values in sorted(pooled.items())]
+        print(f"| all | {len(pooled[0])} | " + " | ".join(cells) + " |")
 
 
 def _paired_cell(difference: Array) -> str:
     if not np.any(np.abs(difference) > 1e-12):
         return "0"
-    p = wilcoxon(difference).pvalue if len(difference) > 4 else float("nan")
-    return f"{difference.mean():+.2f} (p {p:.2g})"
+    if len(difference) < 5:  # no p below 0.1 is possible
+        return f"{difference.mean():+.2f}"
+    return f"{difference.mean():+.2f} (p {wilcoxon(difference).pvalue:.2g})"
 
 
 def print_ablation(runs: Runs, problems: Sequence[str], methods: Sequence[str], base: str) -> None:

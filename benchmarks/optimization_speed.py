@@ -67,9 +67,8 @@ def ask_afresh(optimizer: TwoStepConstrainedBO) -> None:
 
 def table_of_asks(repeats: int) -> None:
     """Fit + acquisition, ours and BoTorch's, and the ratio."""
-    print(
-        "| d | m | n | method | fit + acquisition, s | / BoTorch qLogEI |\n|---|---|---|---|---|---|"
-    )
+    print("| d | m | n | method | fit + acquisition, s | / BoTorch qLogEI |")
+    print("|---|---|---|---|---|---|")
     for d, m, n in ((2, 1, 30), (6, 2, 60)):
         problem = make_problem(d, m)
         x = np.random.default_rng(1).random((n, d))

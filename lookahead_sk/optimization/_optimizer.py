@@ -42,6 +42,7 @@ from lookahead_sk.optimization._surrogate import (
     TRANSFORMS,
     Surrogate,
     check_kernel,
+    few_threads,
     fit_surrogate,
     to_device,
 )
@@ -210,7 +211,8 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         if remaining is not None:
             check_int(remaining, "remaining", 1)
         self._begin()
-        unit = self._next(q, is_last=remaining is not None and remaining <= q)
+        with few_threads(len(self._unit)):
+            unit = self._next(q, is_last=remaining is not None and remaining <= q)
         self._pending = np.concatenate([self._pending, unit])
         self._n_asked += 1
         if self.verbose:

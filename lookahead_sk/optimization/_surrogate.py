@@ -15,9 +15,11 @@ theta   (p,)        log hyper-parameters of one output, scikit-learn's order
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -27,6 +29,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
+from threadpoolctl import ThreadpoolController
 
 from lookahead_sk.optimization._kernels import Kernel
 from lookahead_sk.optimization._lift import check_kernel, is_default, lift
@@ -46,6 +49,7 @@ TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
 # from the safe side.
 _RUN_LABELS = (-0.5, 1.5)
 _NOISY_START = 0.1
+_LARGE = 300
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
 _JITTER = 1e-9
@@ -172,19 +176,40 @@ def fit_surrogate(
     kernel = check_kernel(kernel, x.shape[1])
     ran = ~np.isnan(y).any(axis=1)
     fits = []
-    for j, column in enumerate(y[ran].T):
-        kinds = TRANSFORMS[output_transform][min(j, 1)]
-        start = _start(thetas, j, y.shape[1])
-        fits.append(_fit_output(kernel, x[ran], column, kinds, start, is_constraint=j > 0))
-    masks = [ran] * len(fits)
-    if not ran.all():  # the learned constraint "it runs", -1 where it does
-        success = np.where(ran, *_RUN_LABELS)
-        start = _start(thetas, len(fits), len(fits) + 1)
-        share = float(success.mean())
-        fit = _fit_one(kernel, x, success - share, start)
-        fits.append(_OutputFit(None, success, share, *fit))
-        masks.append(np.ones_like(ran))
+    with few_threads(len(x)):
+        for j, column in enumerate(y[ran].T):
+            kinds = TRANSFORMS[output_transform][min(j, 1)]
+            start = _start(thetas, j, y.shape[1])
+            fits.append(_fit_output(kernel, x[ran], column, kinds, start, is_constraint=j > 0))
+        if not ran.all():
+            fits.append(_fit_runs(kernel, x, ran, _start(thetas, len(fits), len(fits) + 1)))
+    masks = [ran] * y.shape[1] + [np.ones_like(ran)] * (len(fits) - y.shape[1])
     return _assemble(x, y, fits, masks)
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def few_threads(n: int) -> Iterator[None]:
+    """One thread while matrices are small: more only wait for each other, and burn the CPU."""
+    before = torch.get_num_threads()
+    if n < _LARGE:
+        torch.set_num_threads(1)
+    try:
+        with _thread_pools().limit(limits=1 if n < _LARGE else None, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit_runs(kernel: sk.Kernel, x: Array, ran: Any, start: Array | None) -> _OutputFit:
+    """Fit the learned constraint "it runs", negative where it does."""
+    labels = np.where(ran, *_RUN_LABELS)
+    share = float(labels.mean())
+    return _OutputFit(None, labels, share, *_fit_one(kernel, x, labels - share, start))
 
 
 @dataclass(frozen=True)
