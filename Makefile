@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test lint format bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +23,6 @@ $(VENV)/.lint: $(VENV)/.test
 	$(PIP) -e ".[lint]"
 	touch $@
 
-$(VENV)/.docs: $(VENV)/.demo
-	$(PIP) -e ".[docs]"
-	touch $@
-
 $(VENV)/.bench: $(VENV)/.demo
 	$(PIP) -e ".[bench]"
 	touch $@
@@ -34,14 +30,22 @@ $(VENV)/.bench: $(VENV)/.demo
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
+# One thread a process, two processes: the machine that this is made for has two cores.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Real data: LOOKAHEAD_SK_DATA names its folder, else it is downloaded. Hours; can be interrupted.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/routing_speed.py
+	$(BIN)/python benchmarks/routing.py
+	$(BIN)/python benchmarks/optimization_speed.py
+	$(BIN)/python benchmarks/optimization.py
 
 format: $(VENV)/.lint
 	$(BIN)/ruff format .

@@ -5,7 +5,7 @@ the observed scores are averaged and shrunk towards the overall mean: with score
 sampled answer, a local mean beats a flexible regression (see ``docs/routing.md``).
 
 ==  ==========================================================================
-z   (n, f) foreseen responses of all models, one row a prompt
+z   (n, f) foreseen responses of all models and features of the prompt, one row a prompt
 y   (n, K) scores, NaN where not observed
 U   (c, f) centres of the kinds of one clustering
 W   (n, c) memberships, rows sum to 1

@@ -25,6 +25,7 @@ from lookahead_sk.routing._kinds import Kinds, fit_kinds
 
 Floats32 = npt.NDArray[np.float32]
 
+FEATURE_SHARE = 0.3
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -355,7 +356,8 @@ class LookaheadRouter(
         latents, logits = foresee_latents(
             weights, observed.features, resolve_device(self.device), observed.fold
         )
-        space = observed.features if observed.facts is None else _flat(latents)
+        feature_scale = _feature_scale(observed, latents)
+        space = _space(observed.features, latents, feature_scale)
         kinds, local = fit_kinds(space, scores, observed.attributes["seed_"])
         network = _to_units(logits, observed.score_range)
         blend = choose_blend(local, network, scores)
@@ -363,6 +365,7 @@ class LookaheadRouter(
         return observed.attributes | {
             "weights_": weights,
             "kinds_": kinds,
+            "feature_scale_": feature_scale,
             "blend_": blend,
             "score_range_": observed.score_range,
             "temperature_": fit_temperature(quality, scores),
@@ -386,7 +389,7 @@ class LookaheadRouter(
     def _predict_quality(self, X: list[str] | npt.NDArray[np.float32]) -> Floats:
         features, latents, logits = self._foresee(X)
         kinds: Kinds = self.kinds_
-        local = kinds.predict(features if self.facts_ is None else _flat(latents))
+        local = kinds.predict(_space(features, latents, self.feature_scale_))
         return (1 - self.blend_) * local + self.blend_ * _to_units(logits, self.score_range_)
 
     def _utility(self, quality: Floats) -> Floats:
@@ -468,6 +471,24 @@ def _join(embeddings: Floats32, lexical: LexicalFeatures | None, prompts: Any) -
 
 def _flat(latents: Floats32) -> Floats32:
     return latents.reshape(len(latents), -1)
+
+
+def _feature_scale(observed: _Observed, latents: Floats32) -> float | None:
+    """Scale at which the prompt's own features have 0.3 of the latents' total variance."""
+    if observed.facts is None:
+        return None
+    features = float(observed.features.var(axis=0).sum())
+    return float(np.sqrt(FEATURE_SHARE * _flat(latents).var(axis=0).sum() / max(features, 1e-12)))
+
+
+def _space(features: Floats32, latents: Floats32, feature_scale: float | None) -> Floats32:
+    """Where prompts are alike: what they will be answered, and a little what they ask.
+
+    Without a response loss the latents say nothing, and the features stand alone.
+    """
+    if feature_scale is None:
+        return features
+    return np.hstack([_flat(latents), np.float32(feature_scale) * features])
 
 
 def _scaling(raw: Floats32) -> tuple[Floats32, float]:
