@@ -39,6 +39,15 @@ class OurSession:
         return point
 
 
+class AlwaysTwoStep(OurSession):
+    """Plans anew at every ask instead of carrying a plan out."""
+
+    def ask(self) -> Array:
+        """Forget the plan, then ask."""
+        self.optimizer._owes_second_step = False
+        return super().ask()
+
+
 class TextbookEIC:
     """EIC as commonly written: raw outputs standardised, maximum likelihood, no log space.
 
@@ -103,6 +112,7 @@ def _ours(**parameters: Any) -> Callable[[Problem, int], OurSession]:
 
 OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step": _ours(),
+    "two_step_always": AlwaysTwoStep,
     "two_step_lr": _ours(gradient_estimator="likelihood_ratio"),
     "two_step_remaining": _ours(remaining=True),
     "two_step_raw": _ours(output_transform="none"),

@@ -50,7 +50,7 @@ def main() -> None:
             chosen = []
             for label, settings in VARIANTS.items():
                 start = time.process_time()
-                chosen.append(maximize_two_step(state, settings, 1, seed))
+                chosen.append(maximize_two_step(state, settings, 1, seed)[0])
                 seconds[label] += time.process_time() - start
             greedy, optima = greedy_batch(state, Settings(), 1, seed)
             candidates = second_candidates(state, optima, Settings(n_candidates=512), 77)

@@ -19,7 +19,7 @@ from _problems import Array, Problem
 
 from lookahead_sk import TwoStepConstrainedBO
 from lookahead_sk.optimization import _gradient
-from lookahead_sk.optimization._acquisition import log_feasibility
+from lookahead_sk.optimization._acquisition import log_eic_at, log_feasibility
 from lookahead_sk.optimization._maximize import maximize_eic, second_candidates
 from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._posterior import moments
@@ -130,7 +130,9 @@ def table_of_variance(repeats: int) -> None:
     pool = sobol_uniform(512, 2, 4)
     at = moments(problem.posterior, pool)
     chance = torch.exp(log_feasibility(at.mean[1:], at.variance[1:].sqrt()))
-    uncertain = pool[(chance - 0.5).abs().argsort()]  # where the pathwise gradient is biased
+    # Where feasibility is uncertain and matters the pathwise gradient is biased.
+    worth = log_eic_at(at, problem.incumbent).where((chance > 0.2) & (chance < 0.8), -torch.inf)
+    uncertain = pool[worth.argsort(descending=True)]
     for q in (1, 2):
         batch = uncertain[:q].unsqueeze(0)
         estimators = {

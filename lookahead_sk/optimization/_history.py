@@ -25,6 +25,7 @@ class HistoryMixin:
     _pending: Array
     _n_asked: int
     _n_designed: int
+    _owes_second_step: bool
     _thetas: Any
     _surrogate: Surrogate | None
 
@@ -84,6 +85,7 @@ class HistoryMixin:
         self._outputs = np.empty((0, 1 + self.n_constraints))
         self._pending = np.empty((0, space.n_unit))
         self._n_asked = self._n_designed = 0
+        self._owes_second_step = False
         self._thetas = None
         self._surrogate = None
 
@@ -110,6 +112,7 @@ class HistoryMixin:
             "seed": self.seed_,
             "n_asked": self._n_asked,
             "n_designed": self._n_designed,
+            "owes_second_step": self._owes_second_step,
             "X": told,
             "y": self._outputs.tolist(),
             "pending": self._pending.tolist(),
@@ -125,6 +128,7 @@ class HistoryMixin:
             self._append(state["X"], space.encode(state["X"]), outputs)
         self._pending = np.array(state["pending"], dtype=float).reshape(-1, space.n_unit)
         self._n_asked, self._n_designed = state["n_asked"], state["n_designed"]
+        self._owes_second_step = state["owes_second_step"]
         if state["thetas"] is not None:
             self._thetas = [np.array(theta) for theta in state["thetas"]]
 

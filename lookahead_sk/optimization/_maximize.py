@@ -185,7 +185,9 @@ def believe(problem: Problem, points: Tensor) -> Problem:
     return replace(problem, posterior=believed, incumbent=incumbent)
 
 
-def maximize_two_step(problem: Problem, settings: Settings, q: int, seed: int) -> Tensor:
+def maximize_two_step(
+    problem: Problem, settings: Settings, q: int, seed: int
+) -> tuple[Tensor, bool]:
     """The batch with the best two-step value, EIC's unless another is significantly better.
 
     Parameters
@@ -201,8 +203,10 @@ def maximize_two_step(problem: Problem, settings: Settings, q: int, seed: int) -
 
     Returns
     -------
-    Tensor of shape (q, d)
+    batch : Tensor of shape (q, d)
         The next points of the unit cube.
+    is_plan : bool
+        Whether EIC's batch was left: the first step of a plan whose second step is EIC's.
     """
     greedy, optima = greedy_batch(problem, settings, q, seed)
     shift = float(_log_eic(problem, greedy[:1]))
@@ -210,7 +214,9 @@ def maximize_two_step(problem: Problem, settings: Settings, q: int, seed: int) -
     starts = _screen(problem, candidates, greedy, optima, settings, seed + 4, shift)
     final = _climb(problem, candidates, starts, settings, seed + 5, shift)
     flat = problem.snap(final.reshape(-1, final.shape[-1])).reshape(final.shape)
-    return choose(problem, candidates, greedy, torch.cat([starts, flat]), settings, seed + 6, shift)
+    challengers = torch.cat([starts, flat])
+    batch = choose(problem, candidates, greedy, challengers, settings, seed + 6, shift)
+    return batch, batch is not greedy
 
 
 def _screen(

@@ -59,7 +59,8 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     Minimises an expensive objective subject to expensive constraints ``c <= 0`` that are observed
     together with it. The next experiment is the one after which *two* evaluations are expected to
     improve the best feasible value most; constrained expected improvement (EIC), which looks one
-    evaluation ahead, is left only when the gain is statistically significant.
+    evaluation ahead, is left only when the gain is statistically significant; the ask after that
+    maximises EIC, the second step of the plan.
 
     Parameters
     ----------
@@ -537,10 +538,13 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             size = min(q, _LARGEST_JOINT_BATCH)
             entropy = [self.seed_, self._n_asked, len(chosen)]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-            if self.acquisition == "eic" or (is_last and q == size):
+            # A plan is carried out: its second step is EIC, else cashing in is put off forever.
+            is_myopic = self.acquisition == "eic" or self._owes_second_step
+            if is_myopic or (is_last and q == size):
                 batch, _ = greedy_batch(problem, settings, size, seed)
+                self._owes_second_step = False
             else:
-                batch = maximize_two_step(problem, settings, size, seed)
+                batch, self._owes_second_step = maximize_two_step(problem, settings, size, seed)
             chosen.append(batch)
             q -= size
             problem = believe(problem, batch) if q else problem

@@ -171,7 +171,7 @@ def test_coordinates_that_may_not_move_stay():
 @pytest.mark.parametrize("q", [1, 3])
 def test_the_chosen_batch_is_no_worse_than_eics_in_two_step_value(estimator, q):
     problem, settings = _problem(3), Settings(estimator=estimator, max_iter=15)
-    batch = maximize_two_step(problem, settings, q, seed=1)
+    batch, _ = maximize_two_step(problem, settings, q, seed=1)
     greedy, optima = greedy_batch(problem, settings, q, seed=1)
     candidates = second_candidates(problem, optima, Settings(n_candidates=400), seed=8)
     value = mean_value(problem, candidates, torch.stack([batch, greedy]), 4096, 5, 0.0)
@@ -191,7 +191,7 @@ def test_a_believed_point_is_data_and_lowers_the_incumbent():
 
 def test_only_legal_points_are_returned_where_the_space_is_discrete():
     problem = _problem(2, snap=lambda x: (x * 4).round() / 4, is_free=(False, False))
-    batch = maximize_two_step(problem, Settings(max_iter=5), 2, seed=0)
+    batch, _ = maximize_two_step(problem, Settings(max_iter=5), 2, seed=0)
     torch.testing.assert_close(batch, (batch * 4).round() / 4)
 
 

@@ -200,6 +200,23 @@ def test_the_last_evaluation_of_a_budget_maximises_eic():
     np.testing.assert_array_equal(two_step.ask(remaining=1), eic.ask())
 
 
+def test_a_plan_is_carried_out_by_maximising_eic_in_the_ask_after_it():
+    optimizer = run(make_optimizer(max_iter=10), 6)
+    kinds = []
+    for _ in range(14):
+        owed = optimizer._owes_second_step
+        if owed:
+            eic = make_optimizer(acquisition="eic").fit(optimizer.X_, optimizer.y_)
+        X = optimizer.ask()
+        kinds.append((owed, optimizer._owes_second_step))
+        if owed:
+            best = eic.acquisition_value(np.random.default_rng(0).uniform(0, 6, (2000, 2))).max()
+            assert eic.acquisition_value(X)[0] > 0.9 * best
+        optimizer.tell(X, evaluate(X))
+    assert any(after for _, after in kinds)  # EIC's point was left at least once
+    assert not any(owed and after for owed, after in kinds)
+
+
 def test_noisy_observations_are_smoothed():
     rng = np.random.default_rng(0)
     X = rng.uniform(0, 6, (60, 2))
