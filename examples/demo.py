@@ -1,12 +1,13 @@
 """What ``make demo`` runs: route prompts with a trained router, then tune under constraints.
 
 The prompts are made by `lookahead_sk.datasets.make_routing` and answered by six small programs of
-unequal skill and cost. The router learns from 800 scored prompts with the programs' answers, and
-chooses a program for 400 new prompts from the prompt alone.
+unequal skill and cost. The router learns from 500 scored prompts with the programs' answers, and
+chooses a program for 300 new prompts from the prompt alone.
 """
 
 import time
 
+import demo_tuning
 import numpy as np
 
 from lookahead_sk import LookaheadRouter
@@ -18,12 +19,12 @@ from lookahead_sk.metrics import oracle_gain_score, paired_bootstrap, routing_sc
 def route() -> None:
     """Train a router and print what it gains over always calling the best single model."""
     print("1. LookaheadRouter: which model should answer this prompt?\n")
-    data = make_routing(1200, random_state=0)
-    train, test = slice(0, 800), slice(800, 1200)
+    data = make_routing(800, random_state=0)
+    train, test = slice(0, 500), slice(500, 800)
     start = time.perf_counter()
-    router = LookaheadRouter(random_state=0)
+    router = LookaheadRouter(response_tokens=48, random_state=0)
     router.fit(data.prompts[train], data.scores[train], responses=data.responses[train])
-    print(f"   fitted on 800 prompts and 4,800 answers in {time.perf_counter() - start:.0f} s")
+    print(f"   fitted on 500 prompts and 3,000 answers in {time.perf_counter() - start:.0f} s")
     knn = KNNRouter().fit(data.prompts[train], data.scores[train])
 
     truth, prompts = data.scores[test], data.prompts[test]
@@ -34,7 +35,7 @@ def route() -> None:
         "LookaheadRouter": router.predict(prompts),
         "oracle (knows the answers)": truth.argmax(axis=1),
     }
-    print(f"\n   {'on 400 new prompts':<28}{'mean score':>11}{'mean cost':>11}{'oracle gain':>13}")
+    print(f"\n   {'on 300 new prompts':<28}{'mean score':>11}{'mean cost':>11}{'oracle gain':>13}")
     for name, choice in chosen.items():
         star = " *" if name == f"always {data.models[best]}" else ""
         print(
@@ -65,3 +66,5 @@ def show_one(router: LookaheadRouter, models: list[str], prompt: list[str]) -> N
 
 if __name__ == "__main__":
     route()
+    print("\n\n2. TwoStepConstrainedBO: tune under limits that only an experiment can check\n")
+    demo_tuning.main()
