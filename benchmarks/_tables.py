@@ -158,6 +158,7 @@ def draw_curves(runs: Runs, problems: Sequence[str], methods: Sequence[str], pat
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    problems = [problem for problem in problems if present(runs, problem, methods)]
     columns = 4
     rows = -(-len(problems) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(14, 3.1 * rows), squeeze=False)
@@ -176,7 +177,7 @@ def draw_curves(runs: Runs, problems: Sequence[str], methods: Sequence[str], pat
                 low, high = np.quantile(gaps, [0.25, 0.75], axis=0)
                 axis.fill_between(steps, low, high, color=colors[name], alpha=0.15, lw=0)
         axis.axvline(PROBLEMS[problem].n_initial, color="0.8", lw=1, zorder=0)
-        axis.set(yscale="log", title=f"{problem} ({len(curves[names[0]]) if names else 0} seeds)")
+        axis.set(yscale="log", title=f"{problem}, seeds: {len(curves[names[0]])}")
     for axis in axes.flat[len(problems) :]:
         axis.axis("off")
     handles = [plt.Line2D([], [], color=colors[m], label=m) for m in methods]
@@ -185,5 +186,5 @@ def draw_curves(runs: Runs, problems: Sequence[str], methods: Sequence[str], pat
     figure.supylabel("median gap of the best feasible value")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     plt.close(figure)

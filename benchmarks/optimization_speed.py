@@ -59,8 +59,8 @@ def our_optimizer(problem: Problem, n: int, **parameters: object) -> TwoStepCons
 
 
 def ask_afresh(optimizer: TwoStepConstrainedBO) -> None:
-    """Fit and maximise, without pending points."""
-    optimizer._surrogate = None
+    """Fit and maximise, without pending points and as the first step of a plan."""
+    optimizer._surrogate, optimizer._owes_second_step = None, False
     optimizer._pending = optimizer._pending[:0]
     optimizer.ask()
 
@@ -98,7 +98,7 @@ def table_of_growth(repeats: int) -> None:
         optimizer._fitted()
 
         def ask(o: TwoStepConstrainedBO = optimizer) -> None:
-            o._pending = o._pending[:0]
+            o._pending, o._owes_second_step = o._pending[:0], False
             o.ask()
 
         value = seconds(ask, repeats)
