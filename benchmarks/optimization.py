@@ -27,6 +27,8 @@ def print_tables(results: Path, problems: list[str], image: Path) -> None:
     print_paired(runs, problems, "two_step", "eic")
     print_efficiency(runs, problems, "two_step")
     print_efficiency(runs, problems, "eic")
+    print_efficiency(runs, problems, "two_step", ["eic_textbook"])
+    print_efficiency(runs, problems, "eic", ["eic_textbook"])
     print_paired(runs, problems, "two_step", "eic_textbook")
     print_ablation(runs, problems, list(OURS), "two_step")
     draw_curves(runs, problems, MAIN_METHODS, image)
