@@ -38,6 +38,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/numpydoc lint $$(git ls-files 'lookahead_sk/*.py')
 	$(BIN)/lint-imports --no-cache
 
 # Real data: LOOKAHEAD_SK_DATA names its folder, else it is downloaded. Hours; can be interrupted.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +29,20 @@ from sklearn.exceptions import ConvergenceWarning
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
-PROMPTS_PER_KIND = (160, 80, 40)  # coarse to fine clusterings
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
-SHRINKAGE = 5.0  # kappa: prompts' worth of the overall mean in every kind
-MAX_KINDS = 256
+MAX_KINDS = 512
 MAX_AXES = 128
+
+
+class Grain(NamedTuple):
+    """How fine kinds are: prompts in a kind, for each size of clustering, and kappa."""
+
+    prompts_per_kind: tuple[int, ...]
+    shrinkage: float
+
+
+# From noisy scores, where only large kinds can be trusted, to scores that follow the prompt.
+GRAINS = (Grain((160, 80, 40), 5.0), Grain((40, 20, 10), 2.0), Grain((12, 6), 1.0))
 
 
 @dataclass
@@ -88,7 +98,7 @@ def _softness(z: Floats32, centers: Floats32) -> float:
     return max(0.7 * gap, 1e-12)
 
 
-def fit_kinds(foreseen: Floats32, scores: Floats, seed: int) -> tuple[Kinds, Floats]:
+def fit_kinds(foreseen: Floats32, scores: Floats, grain: Grain, seed: int) -> tuple[Kinds, Floats]:
     """Cluster the foreseen responses and average the scores of every kind.
 
     Parameters
@@ -97,6 +107,8 @@ def fit_kinds(foreseen: Floats32, scores: Floats, seed: int) -> tuple[Kinds, Flo
         Foreseen responses of the training prompts, each by members that did not train on it.
     scores : ndarray of shape (n, K)
         Scores, NaN where not observed.
+    grain : Grain
+        How fine the kinds are.
     seed : int
         Seeds of the clusterings.
 
@@ -109,7 +121,7 @@ def fit_kinds(foreseen: Floats32, scores: Floats, seed: int) -> tuple[Kinds, Flo
 
     Notes
     -----
-    Time is linear in n: at most 256 kinds, 10 Lloyd iterations, 12 clusterings.
+    Time is linear in n: at most 512 kinds, 10 Lloyd iterations, 12 clusterings.
     """
     axes = None
     if foreseen.shape[1] > MAX_AXES:
@@ -118,13 +130,13 @@ def fit_kinds(foreseen: Floats32, scores: Floats, seed: int) -> tuple[Kinds, Flo
         foreseen = foreseen @ axes
     kinds = Kinds(axes, [], [], [])
     held_out: list[Floats] = []
-    sizes = {min(MAX_KINDS, max(2, round(len(scores) / size))) for size in PROMPTS_PER_KIND}
+    sizes = {min(MAX_KINDS, max(2, round(len(scores) / s))) for s in grain.prompts_per_kind}
     for n_kinds in sorted(min(size, len(scores)) for size in sizes):
         for restart in range(N_RESTARTS):
             centers = _cluster(foreseen, n_kinds, seed + restart)
             temperature = _softness(foreseen, centers)
             weights = _memberships(foreseen, centers, temperature).astype(np.float64)
-            means, own = _shrunken_means(weights, scores)
+            means, own = _shrunken_means(weights, scores, grain.shrinkage)
             kinds.centers.append(centers)
             kinds.temperatures.append(temperature)
             kinds.means.append(means)
@@ -140,13 +152,13 @@ def _cluster(z: Floats32, n_kinds: int, seed: int) -> Floats32:
         return np.asarray(model.fit(z).cluster_centers_, dtype=np.float32)
 
 
-def _shrunken_means(weights: Floats, scores: Floats) -> tuple[Floats, Floats]:
+def _shrunken_means(weights: Floats, scores: Floats, shrinkage: float) -> tuple[Floats, Floats]:
     """Shrunken means (c, K), and each prompt's quality without its own score (n, K)."""
     is_observed = ~np.isnan(scores)
     filled = np.where(is_observed, scores, 0.0)
     overall = filled.sum(axis=0) / is_observed.sum(axis=0)
-    total = weights.T @ filled + SHRINKAGE * overall  # (c, K)
-    count = weights.T @ is_observed + SHRINKAGE
+    total = weights.T @ filled + shrinkage * overall  # (c, K)
+    count = weights.T @ is_observed + shrinkage
     own = np.empty_like(filled)
     for k in range(scores.shape[1]):
         self_weight = weights * is_observed[:, k, None]

@@ -16,16 +16,17 @@ from lookahead_sk._device import resolve_device
 from lookahead_sk._validation import as_float_array, check_choice, check_float, check_int, reject
 from lookahead_sk.routing._base import BaseRouter, fit_temperature
 from lookahead_sk.routing._callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from lookahead_sk.routing._criteria import difference_error
 from lookahead_sk.routing._encoders import encode, load_encoder
 from lookahead_sk.routing._facts import N_COMPONENTS, ResponseFacts, fit_facts
 from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._foresight import ReferenceResponses, keep_references
 from lookahead_sk.routing._inputs import Floats, ScoreTable, check_lengths
-from lookahead_sk.routing._kinds import Kinds, fit_kinds
+from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_kinds
 
 Floats32 = npt.NDArray[np.float32]
 
-FEATURE_SHARE = 0.3
+FEATURE_SHARES = (0.3, 3.0)
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -70,8 +71,9 @@ class LookaheadRouter(
         Tokens of a prompt that the encoder reads; None is the encoder's own limit.
     max_epochs : int, default=12
         Most passes over the training prompts.
-    batch_size : int, default=256
-        Prompts in a training step.
+    batch_size : int or "auto", default="auto"
+        Prompts in a training step; "auto" is a twentieth of the training prompts, at least 16 and
+        at most 256.
     learning_rate : float, default=2e-3
         Of AdamW, with a cosine schedule.
     validation_fraction : float, default=0.2
@@ -157,7 +159,7 @@ class LookaheadRouter(
         response_tokens: int = 96,
         max_length: int | None = None,
         max_epochs: int = 12,
-        batch_size: int = 256,
+        batch_size: int | str = "auto",
         learning_rate: float = 2e-3,
         validation_fraction: float = 0.2,
         early_stopping: bool = True,
@@ -199,7 +201,8 @@ class LookaheadRouter(
         if self.max_length is not None:
             check_int(self.max_length, "max_length", low=1)
         check_int(self.max_epochs, "max_epochs", low=1)
-        check_int(self.batch_size, "batch_size", low=1)
+        if self.batch_size != "auto":
+            check_int(self.batch_size, "batch_size", low=1)
         check_float(self.learning_rate, "learning_rate", low=0, closed="neither")
         check_float(self.validation_fraction, "validation_fraction", 0, 0.5, closed="right")
         check_float(self.cost_weight, "cost_weight", low=0, closed="left")
@@ -325,12 +328,15 @@ class LookaheadRouter(
             n_latent=n_latent,
             response_weight=self.response_weight,
             learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
+            batch_size=self._batch_size(len(observed.features)),
             max_epochs=self.max_epochs,
             early_stopping=self.early_stopping,
             seed=observed.attributes["seed_"],
             verbose=self.verbose > 0,
         )
+
+    def _batch_size(self, n: int) -> int:
+        return min(256, max(16, n // 20)) if self.batch_size == "auto" else int(self.batch_size)
 
     def _training_data(self, observed: _Observed) -> Any:
         import torch
@@ -356,9 +362,7 @@ class LookaheadRouter(
         latents, logits = foresee_latents(
             weights, observed.features, resolve_device(self.device), observed.fold
         )
-        feature_scale = _feature_scale(observed, latents)
-        space = _space(observed.features, latents, feature_scale)
-        kinds, local = fit_kinds(space, scores, observed.attributes["seed_"])
+        kinds, feature_scale, local = _choose_kinds(observed, latents)
         network = _to_units(logits, observed.score_range)
         blend = choose_blend(local, network, scores)
         quality = (1 - blend) * local + blend * network
@@ -473,12 +477,28 @@ def _flat(latents: Floats32) -> Floats32:
     return latents.reshape(len(latents), -1)
 
 
-def _feature_scale(observed: _Observed, latents: Floats32) -> float | None:
-    """Scale at which the prompt's own features have 0.3 of the latents' total variance."""
-    if observed.facts is None:
-        return None
-    features = float(observed.features.var(axis=0).sum())
-    return float(np.sqrt(FEATURE_SHARE * _flat(latents).var(axis=0).sum() / max(features, 1e-12)))
+def _choose_kinds(observed: _Observed, latents: Floats32) -> tuple[Kinds, float | None, Floats]:
+    """The kinds that foresee best which model scores higher on prompts held out.
+
+    Candidates are three grains and, where there are latents, two shares of the prompt's own
+    features in the variance of the space. Returns the kinds, the scale of the features and the
+    held-out quality (n, K).
+    """
+    scores, seed = observed.table.scores, observed.attributes["seed_"]
+    scales: list[float | None] = [None]
+    if observed.facts is not None:
+        features = max(float(observed.features.var(axis=0).sum()), 1e-12)
+        ratio = float(_flat(latents).var(axis=0).sum()) / features
+        scales = [float(np.sqrt(share * ratio)) for share in FEATURE_SHARES]
+    candidates = []
+    for scale in scales:
+        space = _space(observed.features, latents, scale)
+        for grain in GRAINS:
+            kinds, held_out = fit_kinds(space, scores, grain, seed)
+            error = difference_error(held_out, scores, np.ones(len(scores)))
+            candidates.append((error, kinds, scale, held_out))
+    _, kinds, scale, held_out = min(candidates, key=lambda candidate: candidate[0])
+    return kinds, scale, held_out
 
 
 def _space(features: Floats32, latents: Floats32, feature_scale: float | None) -> Floats32:

@@ -5,7 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lookahead_sk.routing import _kinds
-from lookahead_sk.routing._kinds import fit_kinds
+from lookahead_sk.routing._kinds import GRAINS, Grain, fit_kinds
+
+COARSE = Grain((60, 30), 5.0)
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def by_hand(kinds, z_new, z, y, left_out=None):
             overall = np.nanmean(y[:, k])
             rows = keep & ~np.isnan(y[:, k])
             for c in range(len(centers)):
-                total = (W[rows, c] * y[rows, k]).sum() + _kinds.SHRINKAGE * overall
-                count = W[rows, c].sum() + _kinds.SHRINKAGE
+                total = (W[rows, c] * y[rows, k]).sum() + COARSE.shrinkage * overall
+                count = W[rows, c].sum() + COARSE.shrinkage
                 quality[:, k] += W_new[:, c] * total / count
         parts.append(quality)
     return np.mean(parts, axis=0)
@@ -44,14 +46,14 @@ def by_hand(kinds, z_new, z, y, left_out=None):
 
 def test_quality_is_the_shrunken_local_mean(case):
     z, y = case
-    kinds, _ = fit_kinds(z, y, seed=0)
+    kinds, _ = fit_kinds(z, y, COARSE, seed=0)
     new = np.random.RandomState(1).randn(7, 5).astype(np.float32)
     assert_allclose(kinds.predict(new), by_hand(kinds, new, z, y), rtol=1e-4)
 
 
 def test_held_out_quality_leaves_out_the_prompts_own_score(case):
     z, y = case
-    kinds, held_out = fit_kinds(z, y, seed=0)
+    kinds, held_out = fit_kinds(z, y, COARSE, seed=0)
     for i in (0, 17, 95):
         expected = by_hand(kinds, z[i : i + 1], z, y, left_out=i)[0]
         assert_allclose(held_out[i], expected, rtol=1e-4)
@@ -59,7 +61,7 @@ def test_held_out_quality_leaves_out_the_prompts_own_score(case):
 
 def test_a_constant_score_is_predicted_exactly(case):
     z, _ = case
-    kinds, held_out = fit_kinds(z, np.full((120, 2), 0.3), seed=0)
+    kinds, held_out = fit_kinds(z, np.full((120, 2), 0.3), COARSE, seed=0)
     assert_allclose(kinds.predict(z), 0.3)
     assert_allclose(held_out, 0.3)
 
@@ -69,7 +71,7 @@ def test_kinds_that_differ_are_told_apart():
     side = rng.randint(2, size=600)
     z = (10 * side[:, None] + rng.randn(600, 4)).astype(np.float32)
     y = np.column_stack([side, 1 - side]).astype(float)
-    kinds, held_out = fit_kinds(z, y, seed=0)
+    kinds, held_out = fit_kinds(z, y, COARSE, seed=0)
     assert (held_out.argmax(axis=1) == y.argmax(axis=1)).all()
     assert kinds.predict(np.full((1, 4), 10, dtype=np.float32))[0, 0] > 0.8
 
@@ -77,7 +79,7 @@ def test_kinds_that_differ_are_told_apart():
 def test_many_facts_are_projected_first():
     rng = np.random.RandomState(0)
     z = rng.randn(200, 300).astype(np.float32)
-    kinds, _ = fit_kinds(z, rng.rand(200, 2), seed=0)
+    kinds, _ = fit_kinds(z, rng.rand(200, 2), COARSE, seed=0)
     assert kinds.axes is not None
     assert kinds.axes.shape == (300, _kinds.MAX_AXES)
     assert kinds.predict(z).shape == (200, 2)
@@ -86,6 +88,14 @@ def test_many_facts_are_projected_first():
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_few_or_identical_prompts_are_no_problem(n):
     y = np.eye(n)[:, :2] + 0.1
-    kinds, held_out = fit_kinds(np.ones((n, 3), dtype=np.float32), y, seed=0)
+    kinds, held_out = fit_kinds(np.ones((n, 3), dtype=np.float32), y, COARSE, seed=0)
     assert np.isfinite(held_out).all()
     assert_allclose(kinds.predict(np.ones((1, 3), dtype=np.float32)), y.mean(axis=0)[None])
+
+
+def test_finer_grains_have_more_kinds_and_shrink_less(case):
+    z, y = case
+    found = [fit_kinds(z, y, grain, seed=0)[0] for grain in GRAINS]
+    largest = [max(len(centers) for centers in kinds.centers) for kinds in found]
+    assert largest == sorted(largest)
+    assert [grain.shrinkage for grain in GRAINS] == [5.0, 2.0, 1.0]
