@@ -159,6 +159,10 @@ def _shrunken_means(weights: Floats, scores: Floats, shrinkage: float) -> tuple[
     overall = filled.sum(axis=0) / is_observed.sum(axis=0)
     total = weights.T @ filled + shrinkage * overall  # (c, K)
     count = weights.T @ is_observed + shrinkage
+    if is_observed.all():  # the counts of all models are alike: one ratio serves them all
+        ratio = weights / (count[:, 0] - weights)
+        own = ratio @ total - (ratio * weights).sum(axis=1, keepdims=True) * filled
+        return total / count, own
     own = np.empty_like(filled)
     for k in range(scores.shape[1]):
         self_weight = weights * is_observed[:, k, None]

@@ -51,8 +51,10 @@ def test_quality_is_the_shrunken_local_mean(case):
     assert_allclose(kinds.predict(new), by_hand(kinds, new, z, y), rtol=1e-4)
 
 
-def test_held_out_quality_leaves_out_the_prompts_own_score(case):
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_held_out_quality_leaves_out_the_prompts_own_score(case, is_complete):
     z, y = case
+    y = np.nan_to_num(y, nan=0.25) if is_complete else y
     kinds, held_out = fit_kinds(z, y, COARSE, seed=0)
     for i in (0, 17, 95):
         expected = by_hand(kinds, z[i : i + 1], z, y, left_out=i)[0]
