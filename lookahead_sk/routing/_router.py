@@ -145,7 +145,7 @@ class LookaheadRouter(
     ...     TruncatedSVD(32, random_state=0),
     ...     LookaheadRouter(encoder="passthrough", random_state=0),
     ... )
-    >>> router.fit(data.prompts[:200], data.scores[:200]).predict_quality(data.prompts[200:]).shape
+    >>> router.fit(data.prompts[:200], data.scores[:200]).predict_proba(data.prompts[200:]).shape
     (100, 6)
     """
 
