@@ -37,7 +37,7 @@ class LatentPredictor(nn.Module):
     dropout : float
         Share of inputs and hidden units dropped in training.
     generator : torch.Generator, optional
-        For the initial weights.
+        For the initial weights; without it they are left unset, to be loaded.
 
     References
     ----------
@@ -60,8 +60,10 @@ class LatentPredictor(nn.Module):
         self.dropout = dropout
 
         def normal(rows: int, columns: int, scale: float) -> nn.Parameter:
-            weights = torch.randn(n_members, rows, columns, generator=generator)
-            return nn.Parameter(weights * scale)
+            size = (n_members, rows, columns)
+            if generator is None:  # the weights will be loaded
+                return nn.Parameter(torch.empty(size))
+            return nn.Parameter(torch.randn(size, generator=generator) * scale)
 
         width = n_models * n_latent
         self.hidden_weight = normal(n_features, n_hidden, n_features**-0.5)
