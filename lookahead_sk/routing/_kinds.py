@@ -98,19 +98,32 @@ def _softness(z: Floats32, centers: Floats32) -> float:
     return max(0.7 * gap, 1e-12)
 
 
-def fit_kinds(foreseen: Floats32, scores: Floats, grain: Grain, seed: int) -> tuple[Kinds, Floats]:
+def fit_axes(foreseen: Floats32, seed: int) -> Floats32 | None:
+    """Principal axes (f, 128) of a space of more dimensions; None where there are fewer."""
+    if foreseen.shape[1] <= MAX_AXES:
+        return None
+    pca = PCA(min(MAX_AXES, *foreseen.shape), random_state=seed).fit(foreseen)
+    return pca.components_.T.astype(np.float32)
+
+
+def fit_kinds(
+    projected: Floats32, scores: Floats, grain: Grain, seed: int, axes: Floats32 | None = None
+) -> tuple[Kinds, Floats]:
     """Cluster the foreseen responses and average the scores of every kind.
 
     Parameters
     ----------
-    foreseen : ndarray of shape (n, f)
-        Foreseen responses of the training prompts, each by members that did not train on it.
+    projected : ndarray of shape (n, a)
+        Foreseen responses of the training prompts, each by members that did not train on it, on
+        the axes.
     scores : ndarray of shape (n, K)
         Scores, NaN where not observed.
     grain : Grain
         How fine the kinds are.
     seed : int
         Seeds of the clusterings.
+    axes : ndarray of shape (f, a), optional
+        The axes, for new prompts; None where the responses were not projected.
 
     Returns
     -------
@@ -123,19 +136,14 @@ def fit_kinds(foreseen: Floats32, scores: Floats, grain: Grain, seed: int) -> tu
     -----
     Time is linear in n: at most 512 kinds, 10 Lloyd iterations, 12 clusterings.
     """
-    axes = None
-    if foreseen.shape[1] > MAX_AXES:
-        pca = PCA(min(MAX_AXES, *foreseen.shape), random_state=seed).fit(foreseen)
-        axes = pca.components_.T.astype(np.float32)
-        foreseen = foreseen @ axes
     kinds = Kinds(axes, [], [], [])
     held_out: list[Floats] = []
     sizes = {min(MAX_KINDS, max(2, round(len(scores) / s))) for s in grain.prompts_per_kind}
     for n_kinds in sorted(min(size, len(scores)) for size in sizes):
         for restart in range(N_RESTARTS):
-            centers = _cluster(foreseen, n_kinds, seed + restart)
-            temperature = _softness(foreseen, centers)
-            weights = _memberships(foreseen, centers, temperature).astype(np.float64)
+            centers = _cluster(projected, n_kinds, seed + restart)
+            temperature = _softness(projected, centers)
+            weights = _memberships(projected, centers, temperature).astype(np.float64)
             means, own = _shrunken_means(weights, scores, grain.shrinkage)
             kinds.centers.append(centers)
             kinds.temperatures.append(temperature)

@@ -22,7 +22,7 @@ from lookahead_sk.routing._facts import N_COMPONENTS, ResponseFacts, fit_facts
 from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._foresight import ReferenceResponses, keep_references
 from lookahead_sk.routing._inputs import Floats, ScoreTable, check_lengths
-from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_kinds
+from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_axes, fit_kinds
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -493,8 +493,10 @@ def _choose_kinds(observed: _Observed, latents: Floats32) -> tuple[Kinds, float 
     candidates = []
     for scale in scales:
         space = _space(observed.features, latents, scale)
+        axes = fit_axes(space, seed)
+        projected = space if axes is None else space @ axes
         for grain in GRAINS:
-            kinds, held_out = fit_kinds(space, scores, grain, seed)
+            kinds, held_out = fit_kinds(projected, scores, grain, seed, axes)
             error = difference_error(held_out, scores, np.ones(len(scores)))
             candidates.append((error, kinds, scale, held_out))
     _, kinds, scale, held_out = min(candidates, key=lambda candidate: candidate[0])

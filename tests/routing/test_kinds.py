@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lookahead_sk.routing import _kinds
-from lookahead_sk.routing._kinds import GRAINS, Grain, fit_kinds
+from lookahead_sk.routing._kinds import GRAINS, Grain, fit_axes, fit_kinds
 
 COARSE = Grain((60, 30), 5.0)
 
@@ -81,9 +81,10 @@ def test_kinds_that_differ_are_told_apart():
 def test_many_facts_are_projected_first():
     rng = np.random.RandomState(0)
     z = rng.randn(200, 300).astype(np.float32)
-    kinds, _ = fit_kinds(z, rng.rand(200, 2), COARSE, seed=0)
-    assert kinds.axes is not None
-    assert kinds.axes.shape == (300, _kinds.MAX_AXES)
+    axes = fit_axes(z, seed=0)
+    assert axes is not None
+    assert axes.shape == (300, _kinds.MAX_AXES)
+    kinds, _ = fit_kinds(z @ axes, rng.rand(200, 2), COARSE, seed=0, axes=axes)
     assert kinds.predict(z).shape == (200, 2)
 
 
