@@ -48,7 +48,6 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"__init__\.py|demo",
-    "reset_argv": lambda *_: [],
     "remove_config_comments": True,
     "show_memory": False,
     "plot_gallery": "True",
