@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 project = "lookahead_sk"
 author = "The lookahead_sk developers"
-copyright = "2026, the lookahead_sk developers"  # noqa: A001
+copyright = "2026, the lookahead_sk developers"
 release = version = lookahead_sk.__version__
 
 templates_path = ["_templates"]
@@ -53,5 +53,5 @@ sphinx_gallery_conf = {
     "plot_gallery": "True",
 }
 
-# The examples must run without warnings in the tests; here the weights' progress bar is enough noise.
+# The gallery saves its figures; pyplot warns that it cannot show them.
 warnings.filterwarnings("ignore", message=".*is non-interactive.*")

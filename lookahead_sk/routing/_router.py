@@ -23,6 +23,7 @@ from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._foresight import ReferenceResponses, keep_references
 from lookahead_sk.routing._inputs import Floats, ScoreTable, check_lengths
 from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_axes, fit_kinds
+from lookahead_sk.routing._neighbours import Neighbours, fit_neighbours
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -392,7 +393,7 @@ class LookaheadRouter(
 
     def _predict_quality(self, X: list[str] | npt.NDArray[np.float32]) -> Floats:
         features, latents, logits = self._foresee(X)
-        kinds: Kinds = self.kinds_
+        kinds: Kinds | Neighbours = self.kinds_
         local = kinds.predict(_space(features, latents, self.feature_scale_))
         return (1 - self.blend_) * local + self.blend_ * _to_units(logits, self.score_range_)
 
@@ -477,12 +478,14 @@ def _flat(latents: Floats32) -> Floats32:
     return latents.reshape(len(latents), -1)
 
 
-def _choose_kinds(observed: _Observed, latents: Floats32) -> tuple[Kinds, float | None, Floats]:
+def _choose_kinds(
+    observed: _Observed, latents: Floats32
+) -> tuple[Kinds | Neighbours, float | None, Floats]:
     """The kinds that foresee best which model scores higher on prompts held out.
 
-    Candidates are three grains and, where there are latents, two shares of the prompt's own
-    features in the variance of the space. Returns the kinds, the scale of the features and the
-    held-out quality (n, K).
+    Candidates are two grains, a few nearest neighbours and, where there are latents, two shares of
+    the prompt's own features in the variance of the space. Returns the kinds, the scale of the
+    features and the held-out quality (n, K).
     """
     scores, seed = observed.table.scores, observed.attributes["seed_"]
     scales: list[float | None] = [None]
@@ -490,13 +493,15 @@ def _choose_kinds(observed: _Observed, latents: Floats32) -> tuple[Kinds, float 
         features = max(float(observed.features.var(axis=0).sum()), 1e-12)
         ratio = float(_flat(latents).var(axis=0).sum()) / features
         scales = [float(np.sqrt(share * ratio)) for share in FEATURE_SHARES]
-    candidates = []
+    candidates: list[tuple[float, Kinds | Neighbours, float | None, Floats]] = []
     for scale in scales:
         space = _space(observed.features, latents, scale)
         axes = fit_axes(space, seed)
         projected = space if axes is None else space @ axes
-        for grain in GRAINS:
-            kinds, held_out = fit_kinds(projected, scores, grain, seed, axes)
+        found: list[tuple[Kinds | Neighbours, Floats]] = []
+        found += [fit_kinds(projected, scores, grain, seed, axes) for grain in GRAINS]
+        found += fit_neighbours(projected, scores, axes)
+        for kinds, held_out in found:
             error = difference_error(held_out, scores, np.ones(len(scores)))
             candidates.append((error, kinds, scale, held_out))
     _, kinds, scale, held_out = min(candidates, key=lambda candidate: candidate[0])

@@ -70,7 +70,7 @@ def test_prompts_whose_choice_was_not_observed_are_left_out_of_the_confusion():
 
 
 def test_the_curve_of_known_scores_is_the_oracles(router):
-    fitted, X, y = router
+    _, _, y = router
     display = RoutingCurveDisplay.from_predictions(y, y, costs=[1.0, 1.0, 3.0], models=MODELS)
     assert_allclose(display.curves["router"].qualities, display.oracle.qualities)
     assert display.oracle.qualities.max() == pytest.approx(1.0)
