@@ -8,7 +8,8 @@ z   (n, a) foreseen responses and features of the training prompts, on the axes
 y   (n, K) scores, NaN where not observed
 ==  ==========================================================================
 
-quality_k(x) = (sum_{i in N(x)} y_ik + kappa ybar_k) / (#{i in N(x): y_ik observed} + kappa)
+quality_k(x) = (sum_{i in N(x)} y_ik + kappa ybar_k) / (#{i in N(x): y_ik observed} + kappa),
+averaged over neighbourhoods N of several sizes: one size alone is a noisy choice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
-N_NEIGHBOURS = (6, 12, 24)
+SIZES = (6, 12, 24)
 SHRINKAGE = 0.5
 _CHUNK = 2_000_000  # distances at a time: 8 MB
 
@@ -38,20 +39,20 @@ class Neighbours:
         Training prompts.
     scores : ndarray of shape (n, K)
         Their scores, NaN where not observed.
-    n_neighbors : int
-        How many are averaged.
+    sizes : tuple of int
+        Sizes of the neighbourhoods.
     """
 
     axes: Floats32 | None
     points: Floats32
     scores: Floats
-    n_neighbors: int
+    sizes: tuple[int, ...]
 
     def predict(self, foreseen: Floats32) -> Floats:
         """Shrunken mean scores (n, K) of the nearest training prompts."""
         z = foreseen if self.axes is None else foreseen @ self.axes
-        near = _nearest(z, self.points, self.n_neighbors, own=False)
-        return _means(self.scores, near)
+        near = _nearest(z, self.points, max(self.sizes), own=False)
+        return _means(self.scores, near, self.sizes)
 
 
 def _nearest(z: Floats32, points: Floats32, k: int, *, own: bool) -> npt.NDArray[np.intp]:
@@ -70,18 +71,20 @@ def _nearest(z: Floats32, points: Floats32, k: int, *, own: bool) -> npt.NDArray
     return np.concatenate(parts)
 
 
-def _means(scores: Floats, near: npt.NDArray[np.intp]) -> Floats:
+def _means(scores: Floats, near: npt.NDArray[np.intp], sizes: tuple[int, ...]) -> Floats:
     overall = np.nanmean(scores, axis=0)
     found = scores[near]  # (n, k, K)
-    count = (~np.isnan(found)).sum(axis=1)
-    mean: Floats = (np.nansum(found, axis=1) + SHRINKAGE * overall) / (count + SHRINKAGE)
+    total = np.nancumsum(found, axis=1) + SHRINKAGE * overall
+    count = np.cumsum(~np.isnan(found), axis=1) + SHRINKAGE
+    last = np.array(sizes) - 1
+    mean: Floats = (total[:, last] / count[:, last]).mean(axis=1)
     return mean
 
 
 def fit_neighbours(
     projected: Floats32, scores: Floats, axes: Floats32 | None = None
-) -> list[tuple[Neighbours, Floats]]:
-    """Nearest neighbours of several numbers, with their quality on prompts held out.
+) -> tuple[Neighbours, Floats] | None:
+    """Neighbourhoods of several sizes, and their quality on prompts held out.
 
     Parameters
     ----------
@@ -95,16 +98,18 @@ def fit_neighbours(
 
     Returns
     -------
-    list of (Neighbours, ndarray of shape (n, K))
-        For new prompts, and the quality of the training prompts, each without its own score. One
-        entry for each number of neighbours that is smaller than n.
+    neighbours : Neighbours
+        For new prompts.
+    held_out : ndarray of shape (n, K)
+        Quality of the training prompts, each without its own score. None instead of both where
+        there are too few prompts.
 
     Notes
     -----
     Time grows with n squared, in matrix products: half a second for 10,000 prompts on one core.
     """
-    numbers = [k for k in N_NEIGHBOURS if k < len(scores)]
-    if not numbers:
-        return []
-    near = _nearest(projected, projected, max(numbers), own=True)
-    return [(Neighbours(axes, projected, scores, k), _means(scores, near[:, :k])) for k in numbers]
+    sizes = tuple(k for k in SIZES if k < len(scores))
+    if not sizes:
+        return None
+    near = _nearest(projected, projected, max(sizes), own=True)
+    return Neighbours(axes, projected, scores, sizes), _means(scores, near, sizes)

@@ -500,7 +500,7 @@ def _choose_kinds(
         projected = space if axes is None else space @ axes
         found: list[tuple[Kinds | Neighbours, Floats]] = []
         found += [fit_kinds(projected, scores, grain, seed, axes) for grain in GRAINS]
-        found += fit_neighbours(projected, scores, axes)
+        found += filter(None, [fit_neighbours(projected, scores, axes)])
         for kinds, held_out in found:
             error = difference_error(held_out, scores, np.ones(len(scores)))
             candidates.append((error, kinds, scale, held_out))
