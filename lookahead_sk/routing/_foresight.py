@@ -39,7 +39,7 @@ class ReferenceResponses:
         """The nearest reference of every model to each of the latents (n, K, r)."""
         columns = slice(0, self.coordinates.shape[2])
         foreseen = (latents * facts.scale + facts.mean)[..., columns]
-        lengths = _expected_lengths(latents, facts)
+        lengths = expected_lengths(latents, facts)
         found: list[dict[Any, dict[str, Any]]] = [{} for _ in latents]
         for k, name in enumerate(names):
             cosine = _cosine(foreseen[:, k], self.coordinates[:, k])  # (n, R)
@@ -54,7 +54,8 @@ class ReferenceResponses:
         return found
 
 
-def _expected_lengths(latents: Floats32, facts: ResponseFacts) -> Floats32 | None:
+def expected_lengths(latents: Floats32, facts: ResponseFacts) -> Floats32 | None:
+    """Lengths (n, K) that foreseen facts (n, K, r) tell; None where lengths are no fact."""
     column = facts.length_column
     if column is None:
         return None
