@@ -37,6 +37,17 @@ class Given(NamedTuple):
         """Smallest and largest observed score."""
         return float(np.nanmin(self.table.scores)), float(np.nanmax(self.table.scores))
 
+    def attributes(self, approach: str) -> dict[str, Any]:
+        """Fitted attributes that are the same for every approach."""
+        return {
+            "approach_": approach,
+            "classes_": self.table.classes,
+            "seed_": self.seed,
+            "score_range_": self.score_range,
+            "n_prompts_": len(self.prompts),
+            "mean_scores_": np.nanmean(self.table.scores, axis=0),
+        }
+
     def unit_scores(self) -> Floats32:
         """Scores brought to [0, 1], NaN where not observed."""
         low, high = self.score_range

@@ -46,7 +46,6 @@ class Observed(NamedTuple):
     table: ScoreTable
     facts: Floats32 | None  # (n, K, r)
     fold: npt.NDArray[np.intp]  # (n,)
-    score_range: tuple[float, float]
     unit_scores: Floats32
     settings: Settings
     attributes: dict[str, Any]  # what is already fitted
@@ -67,15 +66,12 @@ class EmbeddingApproach(Approach):
         raw = _join(embeddings, lexical, given.prompts)
         center, scale = _scaling(raw)
         facts, values = self._fit_facts(given.responses, given.lengths, settings, seed)
-        attributes: dict[str, Any] = {
-            "approach_": "embedding",
-            "classes_": given.table.classes,
+        attributes = given.attributes("embedding") | {
             "n_members_": n_members,
             "lexical_": lexical,
             "center_": center,
             "scale_": scale,
             "facts_": facts,
-            "seed_": seed,
             "references_": None,
         }
         if given.responses is not None and facts is not None and values is not None:
@@ -85,7 +81,6 @@ class EmbeddingApproach(Approach):
             table=given.table,
             facts=values,
             fold=(np.random.RandomState(seed).permutation(n) % n_members).astype(np.intp),
-            score_range=given.score_range,
             unit_scores=given.unit_scores(),
             settings=settings,
             attributes=attributes,
@@ -156,7 +151,7 @@ class EmbeddingApproach(Approach):
             weights, observed.features, resolve_device(self.router.device), observed.fold
         )
         kinds, feature_scale, local = _choose_kinds(observed, latents)
-        network = to_units(logits, observed.score_range)
+        network = to_units(logits, observed.attributes["score_range_"])
         blend = choose_blend(local, network, scores)
         quality = (1 - blend) * local + blend * network
         return observed.attributes | {
@@ -164,7 +159,6 @@ class EmbeddingApproach(Approach):
             "kinds_": kinds,
             "feature_scale_": feature_scale,
             "blend_": blend,
-            "score_range_": observed.score_range,
             "temperature_": fit_temperature(quality, scores),
             "validation_score_": float(np.nanmean(routed(quality, scores))),
             "validation_scores_": list(history),

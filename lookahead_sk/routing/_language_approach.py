@@ -201,17 +201,13 @@ class LanguageApproach(Approach):
             space, network, given.table.scores, held_out, given.seed
         )
         scores = given.table.scores[held_out]
-        return {
-            "approach_": self.router.approach,
-            "classes_": given.table.classes,
+        return given.attributes(self.router.approach) | {
             "network_": state,
             "max_length_": observed.max_length,
             "facts_": observed.facts,
             "kinds_": kinds,
             "blend_": blend,
             "n_members_": 1,
-            "seed_": given.seed,
-            "score_range_": given.score_range,
             "temperature_": fit_temperature(quality, scores),
             "validation_score_": float(np.nanmean(routed(quality, scores))),
             "validation_scores_": list(history),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -109,6 +110,12 @@ class LookaheadRouter(
         Names of the models: the columns of ``y``, or 0 to K - 1, or the labels.
     n_features_in_ : int
         Columns of X; only with ``encoder="passthrough"``.
+    approach_ : str
+        The approach that was fitted.
+    n_prompts_ : int
+        Training prompts, those held out included.
+    mean_scores_ : ndarray of shape (K,)
+        Mean training score of every model.
     n_members_ : int
         Members of the ensemble.
     n_iter_ : int
@@ -346,6 +353,50 @@ class LookaheadRouter(
         """
         check_is_fitted(self)
         return self._approach(self.approach_).expectations(self._check_X(X, reset=False))
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the fitted router to a folder, as safetensors, JSON and a model card.
+
+        Parameters
+        ----------
+        folder : path
+            New, empty, or written by this method before. It changes only when all is on disk.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds something else, or a model's name is no text or number.
+        """
+        from lookahead_sk.routing._persistence import save_router
+
+        check_is_fitted(self)
+        save_router(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], **changes: Any) -> Self:
+        """Read a router that `save_pretrained` wrote; nothing in the folder is ever executed.
+
+        Parameters
+        ----------
+        folder : path
+            What was written.
+        **changes : object
+            Parameters that shall have other values, such as ``device``, or the ``encoder`` of a
+            router that was fitted with an encoder given as an object.
+
+        Returns
+        -------
+        LookaheadRouter
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing or damaged; the message names it.
+        """
+        from lookahead_sk.routing._persistence import load_router
+
+        return load_router(cls, folder, changes)
 
     def _embed(self, X: list[str] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if isinstance(X, np.ndarray):

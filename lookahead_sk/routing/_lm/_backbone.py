@@ -223,8 +223,15 @@ def build_language_model(config: dict[str, Any], approach: str, has_own_head: bo
     import transformers
     from transformers.initialization import no_init_weights
 
-    config = {k: v for k, v in config.items() if k not in ("auto_map", "quantization_config")}
+    # These can name code, or kernels to be fetched.
+    config = {
+        k: v
+        for k, v in config.items()
+        if k not in ("auto_map", "quantization_config") and "implementation" not in k
+    }
     known = transformers.AutoConfig.for_model(**config)
     auto = getattr(transformers, AUTO_CLASSES[approach] if has_own_head else "AutoModel")
     with no_init_weights(), _quiet():
-        return auto.from_config(known, dtype=torch.float32, trust_remote_code=False)
+        model = auto.from_config(known, dtype=torch.float32, trust_remote_code=False)
+    model.tie_weights()
+    return model

@@ -135,12 +135,19 @@ def add_lora(network: Any, rank: int, seed: int) -> None:
         raise ImportError(
             "lora_rank needs peft; install it with: pip install 'lookahead-sk[lora]'"
         ) from error
+    from transformers.pytorch_utils import Conv1D
+
     trunk = network.language_model.trunk
     for parameter in network.language_model.model.parameters():
         parameter.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            target_modules="all-linear",
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in trunk.modules()),  # GPT-2
+        )
         inject_adapter_in_model(config, trunk)
 
 
