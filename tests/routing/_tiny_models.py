@@ -32,7 +32,8 @@ def tiny(name):
     import transformers as hf
 
     n = len(SPECIAL) + len(WORDS)
-    common = {"vocab_size": n, "pad_token_id": PAD}
+    # Wide random weights: attention that is nearly uniform takes long to learn anything.
+    common = {"vocab_size": n, "pad_token_id": PAD, "initializer_range": 0.15}
     bert = {**common, **TINY, "intermediate_size": 64, "max_position_embeddings": 64}
     torch.manual_seed(0)
     if name == "bert":
@@ -61,7 +62,7 @@ def tiny(name):
         model = hf.ModernBertForMaskedLM(config)
     elif name == "gpt2":
         config = hf.GPT2Config(
-            vocab_size=n, n_positions=64, n_embd=32, n_layer=2, n_head=2,
+            vocab_size=n, initializer_range=0.15, n_positions=64, n_embd=32, n_layer=2, n_head=2,
             bos_token_id=EOS, eos_token_id=EOS,
         )  # fmt: skip
         model = hf.GPT2LMHeadModel(config)
