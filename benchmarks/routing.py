@@ -30,23 +30,31 @@ from lookahead_sk.baselines import (
 )
 from lookahead_sk.datasets import fetch_lookahead_bench, fetch_selfoss_pool
 from lookahead_sk.metrics import oracle_gain_score, paired_bootstrap
+from lookahead_sk.routing._embedding_approach import EmbeddingApproach
 
 RESULTS = Path(__file__).resolve().parent / "results"
 N_FOLDS = 5
 EMBEDDING, LENGTH, FORM, LIKENESS = slice(0, 16), slice(16, 17), slice(17, 21), slice(21, 23)
 
 
+class SomeFacts(EmbeddingApproach):
+    """The embedding approach with only some groups of facts; the others count as unknown."""
+
+    def _fit_facts(self, *given: Any) -> Any:
+        facts, values = super()._fit_facts(*given)
+        kept = np.full_like(values, np.nan)
+        for group in self.router.groups:
+            kept[..., group] = values[..., group]
+        return facts, kept
+
+
 class Ablated(LookaheadRouter):
-    """The default router, foreseeing only some groups of facts; the others count as unknown."""
+    """The default router, foreseeing only some groups of facts."""
 
     groups: tuple[slice, ...] = ()
 
-    def _fit_facts(self, responses: Any, lengths: Any, seed: int) -> Any:
-        facts, values = super()._fit_facts(responses, lengths, seed)
-        kept = np.full_like(values, np.nan)
-        for group in self.groups:
-            kept[..., group] = values[..., group]
-        return facts, kept
+    def _approach(self, name: str) -> Any:
+        return SomeFacts(self)
 
 
 def foreseeing(*groups: slice) -> type[LookaheadRouter]:
@@ -104,17 +112,17 @@ def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:
 class NoBlend(LookaheadRouter):
     """Kinds of prompt alone."""
 
-    def _predict_quality(self, X: Any) -> Any:
+    def _foretell(self, X: Any) -> Any:
         self.blend_ = 0.0
-        return super()._predict_quality(X)
+        return super()._foretell(X)
 
 
 class OnlyNetwork(LookaheadRouter):
     """The network's own score alone."""
 
-    def _predict_quality(self, X: Any) -> Any:
+    def _foretell(self, X: Any) -> Any:
         self.blend_ = 1.0
-        return super()._predict_quality(X)
+        return super()._foretell(X)
 
 
 def fit(router: Any, given: str, data: Any, rows: Any, folder: Path | None) -> Any:

@@ -96,9 +96,9 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
         """Predicted scores (n, K) of checked prompts."""
         raise NotImplementedError
 
-    def _utility(self, quality: Floats) -> Floats:
+    def _utilities(self, X: Any) -> Floats:
         """What is maximised: the predicted quality, less what a subclass charges for it."""
-        return quality
+        return self.predict_quality(X)
 
     def predict_quality(self, X: Any) -> Floats:
         """Predict the score of every model on every prompt.
@@ -129,7 +129,7 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,)
             The element of ``classes_`` with the largest utility; the first one on a tie.
         """
-        utility = self._utility(self.predict_quality(X))
+        utility = self._utilities(X)
         return self.classes_[utility.argmax(axis=1)]
 
     def decision_function(self, X: Any) -> Floats:
@@ -146,7 +146,7 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
             Utilities in the units of ``y``; for two models, that of ``classes_[1]`` minus that
             of ``classes_[0]``.
         """
-        utility = self._utility(self.predict_quality(X))
+        utility = self._utilities(X)
         return utility[:, 1] - utility[:, 0] if len(self.classes_) == 2 else utility
 
     def predict_proba(self, X: Any) -> Floats:
@@ -163,7 +163,7 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
             ``softmax(utility / temperature_)``; rows sum to 1. The temperature is fitted on
             held-out training prompts, ties shared between the models that tie.
         """
-        utility = self._utility(self.predict_quality(X))
+        utility = self._utilities(X)
         return softmax(utility / self.temperature_, axis=1)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -51,6 +51,16 @@ def mean_cost(quality: Floats, costs: Floats, weight: float) -> float:
     return float(np.where(is_best, costs, np.inf).min(axis=1).mean())
 
 
+def tie_weights(quality: Floats, costs: Floats) -> Floats:
+    """Cost weights above 0 at which some prompt is indifferent between two models."""
+    first, second = np.triu_indices(quality.shape[1], k=1)
+    gap = costs[:, first] - costs[:, second]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ties = ((quality[:, first] - quality[:, second]) / gap).ravel()
+    found: Floats = ties[np.isfinite(ties) & (ties > 0)]
+    return found
+
+
 def weight_for_budget(quality: Floats, costs: Floats, budget: float) -> float:
     """Smallest cost weight whose choices cost no more than a budget in the mean.
 
@@ -84,11 +94,7 @@ def weight_for_budget(quality: Floats, costs: Floats, budget: float) -> float:
         reject("budget", f"at least {least:g}, the mean cost of the cheapest models", budget)
     if mean_cost(quality, costs, 0.0) <= budget:
         return 0.0
-    first, second = np.triu_indices(quality.shape[1], k=1)
-    gap = costs[:, first] - costs[:, second]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ties = ((quality[:, first] - quality[:, second]) / gap).ravel()
-    ties = np.unique(ties[np.isfinite(ties) & (ties > 0)])
+    ties = np.unique(tie_weights(quality, costs))
     steps = np.append(ties, 2 * ties.max(initial=0.0) + 1)
     steps = steps * (1 + 1e-9)  # just beyond a tie, so that the cheaper model has won it
     low, high = 0, len(steps) - 1

@@ -40,6 +40,13 @@ class LexicalFeatures:
         return reduced / np.maximum(norm, 1e-12)
 
 
+def new_vectorizer() -> TfidfVectorizer:
+    """Words and symbols, alone and in pairs, that stand in two texts at least."""
+    return TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=_TOKEN, dtype=np.float32
+    )
+
+
 def fit_lexical(texts: Sequence[str], n_components: int, seed: int) -> LexicalFeatures | None:
     """Learn lexical features, or return None where the texts hold no word twice.
 
@@ -59,9 +66,7 @@ def fit_lexical(texts: Sequence[str], n_components: int, seed: int) -> LexicalFe
     """
     if n_components < 1:
         return None
-    vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=_TOKEN, dtype=np.float32
-    )
+    vectorizer = new_vectorizer()
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:  # no token stands in two texts

@@ -39,7 +39,7 @@ class ReferenceResponses:
         """The nearest reference of every model to each of the latents (n, K, r)."""
         columns = slice(0, self.coordinates.shape[2])
         foreseen = (latents * facts.scale + facts.mean)[..., columns]
-        lengths = _expected_lengths(latents, facts)
+        lengths = lengths_of(latents, facts)
         found: list[dict[Any, dict[str, Any]]] = [{} for _ in latents]
         for k, name in enumerate(names):
             cosine = _cosine(foreseen[:, k], self.coordinates[:, k])  # (n, R)
@@ -54,12 +54,13 @@ class ReferenceResponses:
         return found
 
 
-def _expected_lengths(latents: Floats32, facts: ResponseFacts) -> Floats32 | None:
-    column = facts.length_column
-    if column is None:
+def lengths_of(latents: Floats32, facts: ResponseFacts | None) -> npt.NDArray[np.float64] | None:
+    """Lengths (n, K) that foreseen facts (n, K, r) tell; None where lengths are no fact."""
+    column = None if facts is None else facts.length_column
+    if facts is None or column is None:
         return None
     logs = latents[..., column] * facts.scale[:, column] + facts.mean[:, column]
-    return np.maximum(np.expm1(logs), 0)
+    return np.maximum(np.expm1(logs.astype(np.float64)), 0)
 
 
 def _cosine(a: Floats32, b: Floats32) -> Floats32:

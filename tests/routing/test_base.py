@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from lookahead_sk.routing._approach import choose_blend
 from lookahead_sk.routing._base import fit_temperature
-from lookahead_sk.routing._router import choose_blend
 
 
 def cross_entropy(quality, scores, temperature):

@@ -1,0 +1,188 @@
+"""Routers that charge for a call: utilities, budgets, and certified cost weights."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
+
+from lookahead_sk._guarantee import certify_cost_weight
+from lookahead_sk._scores import read_scores
+from lookahead_sk._validation import check_float, reject
+from lookahead_sk.routing._base import BaseRouter
+from lookahead_sk.routing._costs import read_costs, tie_weights, weight_for_budget
+from lookahead_sk.routing._inputs import Floats
+
+_N_WEIGHTS = 50  # cost weights that a certificate tests in turn
+
+
+class CostAwareRouter(BaseRouter):
+    """Base of routers with prices.
+
+    A subclass has the parameters ``costs``, ``cost_weight`` and ``cost_unit`` and implements
+    ``_foretell(X)``: qualities (n, K) and expected response lengths (n, K), or None for lengths
+    that it does not know.
+    """
+
+    costs: Any
+    cost_weight: float
+    cost_unit: str
+    score_range_: tuple[float, float]
+
+    def _foretell(self, X: Any) -> tuple[Floats, Floats | None]:
+        raise NotImplementedError
+
+    def _predict_quality(self, X: Any) -> Floats:
+        return self._foretell(X)[0]
+
+    def _quality_and_costs(self, X: Any) -> tuple[Floats, Floats]:
+        check_is_fitted(self)
+        quality, lengths = self._foretell(self._check_X(X, reset=False))
+        prices = read_costs(self.costs, self.classes_)
+        if self.cost_unit == "call":
+            return quality, np.broadcast_to(prices, quality.shape)
+        if lengths is None:
+            raise ValueError(
+                "cost_unit='length' needs a router that was fitted with responses or "
+                "response_lengths, and response_weight > 0."
+            )
+        return quality, prices * lengths
+
+    def _utilities(self, X: Any) -> Floats:
+        quality, costs = self._quality_and_costs(X)
+        return quality - self.cost_weight * costs
+
+    def predict_cost(self, X: Any) -> Floats:
+        """Expect the cost of calling every model.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            The prompts.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            In the unit of ``costs``: the price of a call, or with ``cost_unit="length"`` the price
+            times the foreseen length of the response.
+        """
+        return self._quality_and_costs(X)[1].copy()
+
+    def predict(self, X: Any, budget: float | None = None) -> npt.NDArray[Any]:
+        """Choose a model for every prompt.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            The prompts.
+        budget : float, default=None
+            Mean expected cost a prompt that these prompts may have together, instead of
+            ``cost_weight``: the smallest weight that meets it is taken.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The element of ``classes_`` with the largest utility; the first one on a tie.
+
+        Raises
+        ------
+        ValueError
+            If the cheapest models cost more than the budget.
+        """
+        if budget is None:
+            return super().predict(X)
+        if self.costs is None:
+            reject("costs", "given when there is a budget", None)
+        quality, costs = self._quality_and_costs(X)
+        weight = weight_for_budget(quality, costs, budget)
+        return self.classes_[(quality - weight * costs).argmax(axis=1)]
+
+    def tune_cost(
+        self,
+        X: Any,
+        y: Any = None,
+        budget: float | None = None,
+        *,
+        reference: Any = None,
+        max_loss: float | None = None,
+        alpha: float = 0.1,
+    ) -> Self:
+        """Set ``cost_weight`` to meet a budget, or as high as a limit on the loss certifies.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            Prompts like those to come, which the router was not fitted on.
+        y : array-like or DataFrame of shape (n, K), default=None
+            Their scores, all observed; only needed with ``max_loss``.
+        budget : float, default=None
+            Mean expected cost a prompt: the smallest weight that meets it on X is taken.
+        reference : label, default=None
+            With ``max_loss``: the model that would otherwise always be called.
+        max_loss : float, default=None
+            Mean score that may be lost against always calling ``reference``.
+        alpha : float, default=0.1
+            Probability that more may be lost nevertheless.
+
+        Returns
+        -------
+        LookaheadRouter
+            The router itself, with another ``cost_weight``.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not fit, the budget cannot be met, or no weight can be certified;
+            ``cost_weight`` is then what it was.
+
+        Notes
+        -----
+        The certificate: if the prompts of X are independent draws of those to come, were not seen
+        in ``fit``, and scores stay within the range of the training scores, then with probability
+        at least ``1 - alpha`` the expected score of a routed prompt is at most ``max_loss`` below
+        that of ``reference``. 50 weights, fixed by the predictions alone, are tested in growing
+        order, each at level ``alpha``, up to the first that fails [1]_.
+
+        References
+        ----------
+        .. [1] Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then test", arXiv 2110.01052,
+           fixed-sequence testing.
+        """
+        if (budget is None) == (max_loss is None):
+            reject("budget and max_loss", "one of them given", (budget, max_loss))
+        if self.costs is None:
+            reject("costs", "given to tune their weight", None)
+        quality, costs = self._quality_and_costs(X)
+        if budget is not None:
+            self.cost_weight = weight_for_budget(quality, costs, budget)
+            return self
+        self.cost_weight = self._certified_weight(quality, costs, y, reference, max_loss, alpha)
+        return self
+
+    def _certified_weight(
+        self, quality: Floats, costs: Floats, y: Any, reference: Any, max_loss: Any, alpha: float
+    ) -> float:
+        limit = check_float(max_loss, "max_loss", low=0)
+        alpha = check_float(alpha, "alpha", 0, 1, closed="neither")
+        names = self.classes_.tolist()
+        if reference not in names:
+            reject("reference", f"one of {names}", reference)
+        scores, _ = read_scores(y[names] if hasattr(y, "columns") else y, "y")
+        if scores.shape != quality.shape or np.isnan(scores).any():
+            reject("y", f"of shape {quality.shape} without NaN", f"shape {scores.shape}")
+        ties = np.append(0.0, tie_weights(quality, costs))
+        weights = np.unique(np.quantile(ties, np.linspace(0, 1, _N_WEIGHTS))) * (1 + 1e-9)
+        column = names.index(reference)
+        found = certify_cost_weight(
+            scores, quality, costs, column, weights, limit, alpha, self.score_range_
+        )
+        if found.cost_weight is None:
+            raise ValueError(
+                f"No cost weight could be certified with max_loss={limit:g}, alpha={alpha:g}: at "
+                f"cost_weight=0 the mean loss against {reference!r} on {len(scores)} prompts is "
+                f"{found.mean_losses[0]:.4g}, p = {found.p_values[0]:.3g}. Give more prompts, a "
+                "larger max_loss, or go on calling the reference."
+            )
+        return found.cost_weight

@@ -1,0 +1,217 @@
+"""The causal approach: the prompt is read once, then every model's branch goes on from its cache.
+
+n prompts, K models, R response tokens, L prompt tokens, d width. A branch is ID_k, response, EOS;
+its latent is the hidden state at ID_k, which sees the prompt and ID_k alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookahead_sk._validation import reject
+from lookahead_sk.routing._lm._backbone import LanguageModel
+from lookahead_sk.routing._lm._cross_entropy import mean_over_responses, token_losses
+from lookahead_sk.routing._lm._heads import Foreseen, Heads
+from lookahead_sk.routing._lm._sequences import (
+    IGNORED,
+    CausalBatch,
+    Responses,
+    Tokens,
+    causal_batch,
+)
+from lookahead_sk.routing._lm._vocabulary import Vocabulary
+
+TOKEN_NOISE = 0.02
+
+
+class CausalLookahead(nn.Module):
+    """A causal language model that begins every model's response.
+
+    Parameters
+    ----------
+    language_model : LanguageModel
+        Backbone.
+    vocabulary : Vocabulary
+        Its special tokens.
+    n_models : int
+        K.
+    n_tokens : int
+        R, first response tokens that are learned from.
+    n_facts : int, default=0
+        See `Heads`.
+    head : {"pooled"}, default="pooled"
+        One shared scorer on the latents.
+    shares_prompt : bool, default=True
+        Read the prompt once for all models. False reads it K times, for comparison.
+
+    References
+    ----------
+    .. [1] Huang et al., "Lookahead Routing for Large Language Models", NeurIPS 2025, causal
+       approach.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        vocabulary: Vocabulary,
+        n_models: int,
+        n_tokens: int,
+        n_facts: int = 0,
+        head: str = "pooled",
+        shares_prompt: bool = True,
+    ) -> None:
+        super().__init__()
+        parameters = inspect.signature(language_model.trunk.forward).parameters
+        if not {"past_key_values", "position_ids", "inputs_embeds"} <= set(parameters):
+            accepted = "an architecture with a key/value cache, position_ids and inputs_embeds"
+            reject("backbone", accepted, type(language_model.trunk).__name__)
+        self.language_model = language_model
+        self.vocabulary = vocabulary
+        self.n_models = n_models
+        self.n_tokens = n_tokens
+        self.shares_prompt = shares_prompt
+        self.model_tokens = nn.Parameter(torch.zeros(n_models, language_model.width))
+        self.heads = Heads(language_model.width, n_models, n_facts, head)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Start every model's token near the mean token, as far from it as tokens are."""
+        every = torch.arange(self.language_model.n_vocabulary)
+        with torch.no_grad():
+            weight = self.language_model.embed(every)
+            noise = torch.randn(self.model_tokens.shape, generator=generator)
+            self.model_tokens.copy_(weight.mean(dim=0) + weight.std(dim=0) * noise)
+
+    @property
+    def max_prompt(self) -> int | None:
+        """Most tokens of a prompt that leave room for a response."""
+        limit = self.language_model.max_positions
+        return None if limit is None else limit - self.n_tokens - 3
+
+    def cost(self, prompt: int, has_responses: bool) -> int:
+        """Tokens that one prompt of a length adds to a batch."""
+        branch = 1 + (self.n_tokens if has_responses else 0)
+        times = 1 if self.shares_prompt else self.n_models
+        return prompt * times + self.n_models * branch
+
+    def collate(
+        self, prompts: list[Tokens], responses: Responses | None, share: float
+    ) -> CausalBatch:
+        """Lay out a batch; nothing is hidden by degrees, so ``share`` has no meaning."""
+        return causal_batch(
+            prompts,
+            responses,
+            n_models=self.n_models,
+            n_tokens=self.n_tokens,
+            eos=self.vocabulary.eos,
+            bos=self.vocabulary.bos,
+            pad=self.vocabulary.pad,
+        )
+
+    def _branch_embeddings(self, batch: CausalBatch) -> Tensor:
+        """Embeddings (n * K, 1 + R, d) of ID_k and the response."""
+        embeddings = self.language_model.embed(batch.branch)
+        own = self.model_tokens.to(embeddings.dtype).expand(len(embeddings), -1, -1)
+        return torch.cat([own.unsqueeze(2), embeddings[:, :, 1:]], dim=2).flatten(0, 1)
+
+    def _read_prompt(self, batch: CausalBatch) -> Any:
+        """Key/value cache of the prompts."""
+        is_real = batch.prompt_is_real
+        output = self.language_model.trunk(
+            inputs_embeds=self.language_model.embed(batch.prompt),
+            attention_mask=is_real.long(),
+            position_ids=(is_real.cumsum(dim=1) - 1).clamp_min(0),
+            use_cache=True,
+        )
+        return output.past_key_values
+
+    def _branch_masks(self, batch: CausalBatch) -> tuple[Tensor, Tensor]:
+        """What branches (n * K) see, (.., L + 1 + R), and their positions, (.., 1 + R)."""
+        prompts = batch.prompt_is_real.repeat_interleave(self.n_models, dim=0)
+        branches = batch.branch_is_real.flatten(0, 1)
+        places = torch.arange(branches.shape[1], device=branches.device)
+        positions = prompts.sum(dim=1, keepdim=True) + places
+        return torch.cat([prompts, branches], dim=1).long(), positions
+
+    def _hidden(self, batch: CausalBatch) -> Tensor:
+        """Hidden states (n * K, 1 + R, d) of the branches."""
+        if not self.shares_prompt:
+            return self._hidden_apart(batch)
+        cache = self._read_prompt(batch)
+        cache.batch_repeat_interleave(self.n_models)
+        mask, positions = self._branch_masks(batch)
+        output = self.language_model.trunk(
+            inputs_embeds=self._branch_embeddings(batch),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.last_hidden_state
+
+    def _hidden_apart(self, batch: CausalBatch) -> Tensor:
+        """The same without a cache: prompt and branch as one sequence for each model."""
+        prompts = self.language_model.embed(batch.prompt).repeat_interleave(self.n_models, dim=0)
+        mask, _ = self._branch_masks(batch)
+        output = self.language_model.trunk(
+            inputs_embeds=torch.cat([prompts, self._branch_embeddings(batch)], dim=1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp_min(0),
+            use_cache=False,
+        )
+        return output.last_hidden_state[:, prompts.shape[1] :]
+
+    def forward(self, batch: CausalBatch) -> Foreseen:
+        """Foresee a batch."""
+        n = len(batch.prompt)
+        hidden = self._hidden(batch).unflatten(0, (n, self.n_models))
+        latents = hidden[:, :, 0]
+        logits, facts = self.heads(latents, latents.mean(dim=1))
+        return Foreseen(latents, logits, facts, self._token_loss(hidden, batch.labels))
+
+    def _token_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Mean over responses of the cross-entropy of the token that follows."""
+        is_labelled = labels != IGNORED
+        if not is_labelled.any():
+            return hidden.new_zeros((), dtype=torch.float32)
+        losses = token_losses(
+            hidden[is_labelled],
+            labels[is_labelled],
+            self.language_model.vocabulary_logits,
+            self.language_model.n_vocabulary,
+        )
+        n_responses = labels.shape[0] * labels.shape[1]
+        number = torch.arange(n_responses, device=labels.device).view(*labels.shape[:2], 1)
+        return mean_over_responses(losses, number.expand_as(labels)[is_labelled], n_responses)
+
+    @torch.no_grad()
+    def expect(self, batch: CausalBatch) -> list[list[Tokens]]:
+        """A greedy continuation of every model's branch, at most R tokens."""
+        trunk = self.language_model.trunk
+        cache = self._read_prompt(batch)
+        cache.batch_repeat_interleave(self.n_models)
+        mask, positions = self._branch_masks(batch)
+        step, position = self._branch_embeddings(batch), positions[:, :1]
+        found: list[Tensor] = []
+        for _ in range(self.n_tokens):
+            output = trunk(
+                inputs_embeds=step,
+                attention_mask=mask,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits = self.language_model.vocabulary_logits(output.last_hidden_state[:, -1])
+            found.append(logits.argmax(dim=-1))
+            step = self.language_model.embed(found[-1][:, None])
+            position = position + 1
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        tokens = torch.stack(found, dim=1).unflatten(0, (-1, self.n_models)).tolist()
+        return [[_until(cell, self.vocabulary.eos) for cell in row] for row in tokens]
+
+
+def _until(tokens: Tokens, end: int | None) -> Tokens:
+    return tokens[: tokens.index(end)] if end in tokens else tokens

@@ -1,0 +1,220 @@
+"""A fitted router as a folder: ``router.json``, ``arrays.safetensors`` and a model card.
+
+No pickle and no code: a folder from someone else can be read without running what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookahead_sk._validation import reject
+from lookahead_sk._version import __version__
+from lookahead_sk.routing._codec import Arrays, decode_value, encode_value
+from lookahead_sk.routing._costs import read_costs
+
+FORMAT, VERSION = "lookahead_sk.LookaheadRouter", 1
+JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
+OBJECTS = ("encoder", "backbone")  # parameters that may be models; these are not written
+
+
+def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
+    """Write a fitted router; the folder appears, or changes, only when all of it is on disk.
+
+    Parameters
+    ----------
+    router : LookaheadRouter
+        Fitted.
+    folder : path
+        New, empty, or written by this function before.
+    """
+    from safetensors.numpy import save_file
+
+    target = Path(folder)
+    _check_target(target)
+    arrays: Arrays = {}
+    attributes = {k: v for k, v in vars(router).items() if _is_fitted_attribute(k)}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "lookahead_sk": __version__,
+        "parameters": encode_value(_parameters(router), "parameters", arrays),
+        "attributes": encode_value(attributes, "attributes", arrays),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        save_file(arrays, scratch / ARRAY_FILE)
+        content["sha256"] = _digest(scratch / ARRAY_FILE)
+        (scratch / JSON_FILE).write_text(json.dumps(content, indent=1))
+        (scratch / CARD_FILE).write_text(model_card(router))
+        scratch.chmod(0o755)  # mkdtemp makes a private folder
+        _put(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_fitted_attribute(name: str) -> bool:
+    return name == "_n_features_out" or (name.endswith("_") and not name.startswith("_"))
+
+
+def _parameters(router: Any) -> dict[str, Any]:
+    """Parameters as plain data; a model given as an object is left out."""
+    parameters: dict[str, Any] = {}
+    for name, value in router.get_params(deep=False).items():
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if name in OBJECTS and not isinstance(value, str | None):
+            continue
+        if name == "random_state" and not isinstance(value, int | np.integer | None):
+            value = None
+        if name == "device":
+            value = "auto"  # another machine has other devices
+        parameters[name] = value
+    return parameters
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        reject("folder", "a folder, not a file", str(target))
+    if target.is_dir() and any(target.iterdir()) and not (target / JSON_FILE).exists():
+        reject("folder", "new, empty, or written by save_pretrained", str(target))
+
+
+def _put(scratch: Path, target: Path) -> None:
+    """Put a finished folder in the place of what may be there."""
+    if not target.exists():
+        scratch.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(old / "folder")
+    scratch.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_router(cls: Any, folder: str | os.PathLike[str], changes: dict[str, Any]) -> Any:
+    """Read a router that `save_router` wrote.
+
+    Parameters
+    ----------
+    cls : type
+        LookaheadRouter, or a subclass with the same parameters.
+    folder : path
+        What was written.
+    changes : dict
+        Parameters that shall have other values.
+
+    Returns
+    -------
+    LookaheadRouter
+        Fitted.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, or from a later version; the message names the file.
+    """
+    source = Path(folder)
+    content = _read_json(source / JSON_FILE)
+    arrays = _read_arrays(source / ARRAY_FILE, content["sha256"])
+    try:
+        parameters = decode_value(content["parameters"], arrays)
+        attributes = decode_value(content["attributes"], arrays)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _damaged(source / JSON_FILE, error) from error
+    unknown = sorted(set(parameters) - set(cls().get_params(deep=False)))
+    if unknown or not all(map(_is_fitted_attribute, attributes)):
+        raise _damaged(source / JSON_FILE, f"unknown entries {unknown}")
+    needs_encoder = attributes["approach_"] == "embedding" and "encoder" not in parameters
+    if needs_encoder and "encoder" not in changes:
+        accepted = "given to from_pretrained, as the router was fitted with an encoder object"
+        reject("encoder", accepted, None)
+    router = cls(**{**parameters, **changes})
+    for name, value in attributes.items():
+        setattr(router, name, value)
+    return router
+
+
+def _damaged(path: Path, reason: Any) -> ValueError:
+    return ValueError(
+        f"folder must be written by save_pretrained; {path} is missing or damaged. ({reason})"
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _damaged(path, "not a LookaheadRouter")
+    if content.get("version") != VERSION:
+        accepted = f"of format version {VERSION}"
+        reject("folder", accepted, content.get("version"), hint=f"It stands in {path}.")
+    missing = {"parameters", "attributes", "sha256"} - content.keys()
+    if missing:
+        raise _damaged(path, f"no {sorted(missing)}")
+    return content
+
+
+def _read_arrays(path: Path, digest: str) -> Arrays:
+    from safetensors.numpy import load_file
+
+    try:
+        if _digest(path) != digest:
+            raise _damaged(path, "its checksum is another")
+        return dict(load_file(path))
+    except OSError as error:
+        raise _damaged(path, error) from error
+
+
+def model_card(router: Any) -> str:
+    """What a reader should know of a router, as Markdown."""
+    names = [str(name) for name in router.classes_]
+    costs = read_costs(router.costs, router.classes_)
+    lines = [
+        "---",
+        "library_name: lookahead_sk",
+        "tags: [llm-routing]",
+        "---",
+        "",
+        f"# LookaheadRouter, approach {router.approach_!r}",
+        "",
+        "Chooses one of these models for a prompt, by foreseeing their responses.",
+        "",
+        "| candidate | mean training score | cost of a call |",
+        "|---|---|---|",
+    ]
+    for name, score, cost in zip(names, router.mean_scores_, costs, strict=True):
+        shown = name.replace("|", "\\|").replace("\n", " ")
+        lines.append(f"| {shown} | {score:.4g} | {cost:.4g} |")
+    trained = [f"{loss:.4g}" for loss in router.validation_scores_]
+    lines += [
+        "",
+        f"- Training prompts: {router.n_prompts_}",
+        f"- Mean score of held-out prompts, as routed: {router.validation_score_:.4g}",
+        f"- Held-out loss after each epoch: {', '.join(trained)}",
+        f"- Share of the network in the quality: {router.blend_:.3g}",
+        "",
+        "```python",
+        "from lookahead_sk import LookaheadRouter",
+        "",
+        'router = LookaheadRouter.from_pretrained("this folder")',
+        'router.predict(["Prove that 7 is prime"])',
+        "```",
+        "",
+        f"Written by lookahead_sk {__version__}. The files hold arrays and text, no code.",
+    ]
+    return "\n".join(lines) + "\n"
