@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -74,6 +74,18 @@ class HistoryMixin:
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is an evaluation to learn from."""
         return bool((~np.isnan(self.y_).any(axis=1)).any())
+
+    def forget_pending(self) -> Self:
+        """Drop the points asked for and not told: nobody evaluates them any more.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+        """
+        if hasattr(self, "_pending"):
+            self._pending = self._pending[:0]
+        return self
 
     def _reset(self, space: Space, seed: int | None = None) -> None:
         self.space_ = space
