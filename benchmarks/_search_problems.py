@@ -80,19 +80,25 @@ def count_features(model: Any, X: Any, y: Any) -> float:
     return float(np.count_nonzero(model[-1].coef_))
 
 
+def load_some_digits(return_X_y: bool = True) -> Any:
+    """The first 600 of scikit-learn's digits."""
+    X, y = load_digits(return_X_y=True)
+    return X[:600], y[:600]
+
+
 PROBLEMS: dict[str, SearchProblem] = {
     "digits": SearchProblem(
-        about="random forest on digits; at most 3,000 nodes and 150 comparisons a sample",
-        load=load_digits,
+        about="random forest on 600 digits; at most 1,500 nodes and 120 comparisons a sample",
+        load=load_some_digits,
         estimator=RandomForestClassifier(random_state=0),
         space={
-            "n_estimators": randint(5, 61),
+            "n_estimators": randint(5, 41),
             "max_depth": randint(3, 16),
             "max_features": uniform(0.02, 0.5),
             "min_samples_leaf": randint(1, 11),
         },
         scoring={"accuracy": "accuracy", "nodes": count_nodes, "comparisons": count_comparisons},
-        limits={"nodes": (None, 3000), "comparisons": (None, 150)},
+        limits={"nodes": (None, 1500), "comparisons": (None, 120)},
         cv=StratifiedKFold(3, shuffle=True, random_state=0),
     ),
     "cancer": SearchProblem(
@@ -113,7 +119,7 @@ PROBLEMS: dict[str, SearchProblem] = {
         cv=StratifiedKFold(5, shuffle=True, random_state=0),
     ),
     "diabetes": SearchProblem(
-        about="elastic net on products of diabetes' columns; at most 10 coefficients",
+        about="elastic net on products of diabetes' columns; at most 5 coefficients",
         load=load_diabetes,
         estimator=make_pipeline(
             StandardScaler(),
@@ -128,7 +134,7 @@ PROBLEMS: dict[str, SearchProblem] = {
             "elasticnet__l1_ratio": uniform(0.05, 0.95),
         },
         scoring={"r2": "r2", "features": count_features},
-        limits={"features": (None, 10)},
+        limits={"features": (None, 5)},
         cv=KFold(5, shuffle=True, random_state=0),
     ),
 }

@@ -75,6 +75,26 @@ class HistoryMixin:
         """Whether there is an evaluation to learn from."""
         return bool((~np.isnan(self.y_).any(axis=1)).any())
 
+    def add_pending(self, X: Any) -> Self:
+        """Wait for points that someone else asked for, as for points of one's own.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d) or list of dict
+            Points inside the bounds.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+        """
+        space = self.space_ if hasattr(self, "space_") else make_space(self.bounds)
+        unit = space.encode(X)
+        if not hasattr(self, "space_"):
+            self._reset(space)
+        self._pending = np.concatenate([self._pending, unit])
+        return self
+
     def forget_pending(self) -> Self:
         """Drop the points asked for and not told: nobody evaluates them any more.
 
