@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,18 @@ from scipy.stats import rankdata
 from lookahead_sk._validation import reject
 
 
-def check_results(results: Any) -> None:
-    """Raise unless this looks like ``cv_results_``."""
+def check_results(results: Any, needed: Sequence[str]) -> None:
+    """Raise unless this looks like ``cv_results_`` and has the columns that are needed."""
     accepted = "the cv_results_ of a search, or None"
     if not isinstance(results, Mapping):
         reject("initial_results", accepted, results, kind=TypeError)
     lengths = {len(column) for column in results.values()}
     if "params" not in results or len(lengths) != 1:
         reject("initial_results", accepted, sorted(map(str, results)))
+    missing = [column for column in needed if column not in results]
+    if missing:
+        known = [key for key in results if key.startswith("mean_")]
+        reject("initial_results", f"results with the columns {missing}", known)
 
 
 def prepend(earlier: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:

@@ -317,9 +317,11 @@ class ConstrainedSearchCV(BaseSearchCV):
         check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
         if not (isinstance(self.refit, bool | np.bool_) or callable(self.refit)):
             check_choice(self.refit, "refit", (True, False, "always"))
+        metrics = self._read_metrics()
         if self.initial_results is not None:
-            check_results(self.initial_results)
-        return self._read_metrics()
+            columns = [f"mean_test_{metrics.objective}", *(x.column for x in metrics.limits)]
+            check_results(self.initial_results, columns)
+        return metrics
 
     def _read_metrics(self) -> Metrics:
         return read_metrics(
