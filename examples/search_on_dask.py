@@ -46,9 +46,7 @@ def main(n_workers: int = 2) -> ConstrainedSearchCV:
     )
     start = time.perf_counter()
     with (
-        LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster),
         parallel_config(backend="dask"),
     ):

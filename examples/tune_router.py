@@ -74,8 +74,10 @@ def main() -> ConstrainedSearchCV:
     search.fit(X[:n_train], data.scores[:n_train], responses=responses)
     print(f"{N_CANDIDATES} routers x 3 folds in {time.perf_counter() - start:.0f} s")
     print(f"limits: mean cost at most {budget:g}, {MOST_SECONDS:g} s a fold")
-    row = {key: search.cv_results_[f"mean_test_{key}"][search.best_index_] for key in
-           ("quality", "cost")}
+    row = {
+        key: search.cv_results_[f"mean_test_{key}"][search.best_index_]
+        for key in ("quality", "cost")
+    }
     print(f"{search.n_feasible_} inside; the best: {search.best_params_}")
     print(f"  cross-validated: score {row['quality']:.3f}, cost {row['cost']:.2f}")
 

@@ -277,9 +277,7 @@ def _publish(
         study._storage.set_trial_system_attr(trial._trial_id, key, text[i : i + _CHUNK])
 
 
-def _params_of(
-    trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
-) -> dict[str, Any]:
+def _params_of(trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """Parameters of a running trial: the published ones, then those that were asked for."""
     parts, i = [], 0
     while (part := trial.system_attrs.get(f"{_PARAMS_KEY}:{i}")) is not None:

@@ -25,7 +25,6 @@ from lookahead_sk.model_selection._sklearn import (
 from lookahead_sk.optimization import TwoStepConstrainedBO
 
 
-
 class _SameSplits:
     """A splitter whose first splits serve every batch: candidates are compared on the same folds."""
 

@@ -17,7 +17,9 @@ def n_features(model, X, y=None):
 
 
 def sparse_model():
-    return make_pipeline(StandardScaler(), LogisticRegression(l1_ratio=1, solver="liblinear", random_state=0))
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(l1_ratio=1, solver="liblinear", random_state=0)
+    )
 
 
 SPACE = {"logisticregression__C": loguniform(1e-3, 1e3)}

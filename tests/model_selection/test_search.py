@@ -85,8 +85,12 @@ def test_the_best_is_the_best_feasible_candidate():
 
 
 def test_a_lower_limit_binds_too():
-    search = search_step(constraints={"size": (0.04, 0.09)}, scoring={"quality": quality,
-        "size": size}, objective="quality", acquisition="eic").fit(*DATA)
+    search = search_step(
+        constraints={"size": (0.04, 0.09)},
+        scoring={"quality": quality, "size": size},
+        objective="quality",
+        acquisition="eic",
+    ).fit(*DATA)
     size_ = search.cv_results_["mean_test_size"]
     np.testing.assert_array_equal(
         search.cv_results_["is_feasible"], (size_ >= 0.04) & (size_ <= 0.09)
@@ -302,7 +306,12 @@ def test_it_continues_an_earlier_search():
 
 def test_earlier_results_are_judged_by_the_new_limits():
     first = RandomizedSearchCV(
-        Step(), {"x": uniform(0, 1)}, n_iter=10, cv=2, random_state=0, refit=False,
+        Step(),
+        {"x": uniform(0, 1)},
+        n_iter=10,
+        cv=2,
+        random_state=0,
+        refit=False,
         scoring={"quality": quality, "size": size},
     ).fit(*DATA)
     search = search_step(n_iter=1, initial_results=first.cv_results_).fit(*DATA)
@@ -328,7 +337,11 @@ def test_earlier_results_of_other_metrics_are_refused():
         ({"objective": 3}, TypeError, "objective must be a metric's name"),
         ({"constraints": {"sice": (None, 1)}}, ValueError, "constraints must be .* got 'sice'"),
         ({"constraints": {size: 1}}, TypeError, r"constraints\[.*\] must be \(low, high\)"),
-        ({"constraints": {size: (None, None)}}, ValueError, "None for an open end but not for both"),
+        (
+            {"constraints": {size: (None, None)}},
+            ValueError,
+            "None for an open end but not for both",
+        ),
         ({"constraints": {size: (2, 1)}}, ValueError, "low <= high"),
         ({"constraints": {size: (np.nan, 1)}}, ValueError, "low <= high"),
         ({"constraints": [size]}, TypeError, "constraints must be a mapping"),
