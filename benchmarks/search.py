@@ -1,8 +1,8 @@
 """Best feasible score of searches under limits on real data, one file of runs.
 
-Run ``python benchmarks/search.py --seeds 10`` as often as you like: finished runs are read from the
-results file, missing ones are added to it, and the tables are printed from all of them. ``--tables``
-runs nothing. Every method evaluates on the same folds; the seed is that of the search.
+Run ``python benchmarks/search.py --seeds 10`` as often as you like: finished runs are read from
+the results file, missing ones are added to it, and the tables are printed from all of them.
+``--tables`` runs nothing. Every method evaluates on the same folds; the seed is that of the search.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 Search under limits: a quick classifier that rarely cries wolf
 ==============================================================
 
-A support vector machine should find as many tumours as possible, raise a false alarm for at most 2 %
-of the healthy, and keep at most 80 support vectors, for they are what a prediction costs. No limit is
-known before a candidate was trained. `ConstrainedSearchCV` is used like `RandomizedSearchCV`, which
-gets the same number of evaluations here.
+A support vector machine should find as many tumours as possible, raise a false alarm for at most
+2 % of the healthy, and keep at most 80 support vectors, for they are what a prediction costs. None
+of these is known before a candidate was trained. `ConstrainedSearchCV` is used like
+`RandomizedSearchCV`, which gets the same number of evaluations here.
 
 Run ``python plot_constrained_search.py picture.png`` to save the picture instead of showing it.
 """
@@ -24,7 +24,7 @@ from sklearn.svm import SVC
 
 from lookahead_sk import ConstrainedSearchCV
 
-N_CANDIDATES = 25
+N_CANDIDATES = 20
 X, y = load_breast_cancer(return_X_y=True)
 y = 1 - y  # 1 is malignant
 

@@ -1,13 +1,14 @@
 """Tune a router: the best answers for at most so much money, inside a latency limit.
 
 The join of both halves of the package. `ConstrainedSearchCV` maximises the mean score of the models
-that `LookaheadRouter` calls, while the mean cost of a call stays below a budget and routing a fold of
-prompts below a time. A plain search over ``cost_weight`` would always end at 0: more money never
+that `LookaheadRouter` calls, while the mean cost of a call stays below a budget and routing a fold
+of prompts below a time. A plain search over ``cost_weight`` would always end at 0: more money never
 hurts a score.
 
 Prompts are made on the spot (`make_routing`, answered by six small programs). If the environment
-variable ``LOOKAHEAD_SK_DATA`` names the folder of the published benchmarks, 600 of their real prompts
-with the responses of five language models are taken instead, and cost is billions of parameters.
+variable ``LOOKAHEAD_SK_DATA`` names the folder of the published benchmarks, 600 of their real
+prompts with the responses of five language models are taken instead, and cost is billions of
+parameters.
 """
 
 import os

@@ -157,14 +157,14 @@ class TwoStepConstrainedSampler(BaseSampler):
         """Sample the modelled parameters together."""
         if not search_space:
             return {}
-        params, rivals = self._propose(study, trial, search_space, ())
+        params, rivals = self._propose(study, trial, search_space)
         _publish(study, trial, params, search_space)
         # Another worker may have planned at the same time, and not have seen us either. Of two
         # proposals that coincide, the later trial's yields.
         others = _running(study, trial, search_space)
         missed = [t for t in others if t.number < trial.number and t.number not in rivals]
         if _coincides(params, missed, search_space):
-            params, _ = self._propose(study, trial, search_space, missed)
+            params, _ = self._propose(study, trial, search_space)
             _publish(study, trial, params, search_space)
         return params
 
@@ -173,7 +173,6 @@ class TwoStepConstrainedSampler(BaseSampler):
         study: Study,
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
-        missed: Sequence[FrozenTrial],
     ) -> tuple[dict[str, Any], set[int]]:
         """Parameters of the next trial, and the numbers of the running trials considered."""
         known = _Known(study, search_space, self._learns_from_failures)
@@ -187,7 +186,7 @@ class TwoStepConstrainedSampler(BaseSampler):
                 len(known.constraints),
                 acquisition=self._acquisition,
                 n_initial=1,
-                random_state=_mix(self._seed, trial.number + 7919 * bool(missed)),
+                random_state=_mix(self._seed, trial.number),
             )
             optimizer.tell(known.points, known.outputs)
             if running:

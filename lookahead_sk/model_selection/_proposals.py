@@ -145,5 +145,4 @@ class Proposals:
             return None
         names = self.space.names or ()
         cells = [dict(zip(names, row, strict=True)) for row in itertools.product(*values)]
-        order = self.rng.permutation(len(cells))[:]
-        return self.space.encode([cells[i] for i in order])
+        return self.space.encode([cells[i] for i in self.rng.permutation(len(cells))])

@@ -26,7 +26,7 @@ from lookahead_sk.optimization import TwoStepConstrainedBO
 
 
 class _SameSplits:
-    """A splitter whose first splits serve every batch: candidates are compared on the same folds."""
+    """A splitter whose first splits serve every batch, so that all candidates see the same."""
 
     def __init__(self, cv: Any) -> None:
         self.cv = cv
@@ -73,9 +73,9 @@ class ConstrainedSearchCV(BaseSearchCV):
     acquisition : {"two_step", "eic"}, default="two_step"
         How the next candidate is chosen, see `TwoStepConstrainedBO`.
     initial_results : dict, default=None
-        ``cv_results_`` of an earlier search with the same metrics and splits, also of another class.
-        Its candidates come first in ``cv_results_``, may be the best, and are not evaluated again;
-        ``n_iter`` counts new candidates only.
+        ``cv_results_`` of an earlier search with the same metrics and splits, also of another
+        class. Its candidates come first in ``cv_results_``, may be the best, and are not evaluated
+        again; ``n_iter`` counts new candidates only.
     scoring : str, callable, list, tuple or dict, default=None
         Metrics to compute, as in `RandomizedSearchCV`; those that ``objective`` and ``constraints``
         name by a scorer are added.
