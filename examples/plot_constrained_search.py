@@ -90,18 +90,22 @@ for results, ok, label, color in (
     curve = best_so_far(results["mean_test_recall"], ok)
     left.step(steps, curve, where="post", label=label, color=color, lw=2)
     x, z = results["mean_test_support_vectors"], 100 * results["mean_test_false_alarms"]
-    right.scatter(x, z + 0.02, label=label, color=color, s=28, zorder=3)
+    right.scatter(x, z, label=label, color=color, s=28, zorder=3)
 left.set(xlabel="candidates evaluated", ylabel="best recall inside the limits")
-left.set_xlim(1, N_CANDIDATES)
+left.set(xlim=(1, N_CANDIDATES), xticks=[1, *range(5, N_CANDIDATES + 1, 5)])
 left.legend(frameon=False, loc="lower right")
 right.axvspan(80, 700, color="0.9", zorder=0)
-right.axhspan(2.02, 200, color="0.9", zorder=0)
-right.set(xscale="log", yscale="symlog", xlabel="support vectors", ylabel="false alarms, %")
-right.set(xlim=(25, 700), ylim=(-0.1, 130))
+right.axhspan(2, 200, color="0.9", zorder=0)
+right.set_xscale("log")
+right.set_yscale("symlog", linthresh=2)  # linear up to the limit
+right.set(xlabel="support vectors", ylabel="false alarms, %", xlim=(25, 700), ylim=(-0.1, 130))
+for axis, ticks in ((right.xaxis, [30, 60, 80, 150, 300, 600]), (right.yaxis, [0, 1, 2, 10, 100])):
+    axis.set_ticks(ticks, [str(tick) for tick in ticks])
+    axis.set_ticks([], minor=True)
 best = search.best_index_
 right.plot(
     found["mean_test_support_vectors"][best],
-    100 * found["mean_test_false_alarms"][best] + 0.02,
+    100 * found["mean_test_false_alarms"][best],
     "*",
     color="C3",
     ms=15,

@@ -53,7 +53,7 @@ def start(url, n):
     return subprocess.Popen(command, start_new_session=True)
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=200):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the workers do not get on"
@@ -81,7 +81,7 @@ def test_killing_workers_loses_no_completed_trial(tmp_path, kind):
             worker.kill()
     before = completed(open_study(url))
     assert seen.items() <= before.items()
-    assert start(url, 3).wait(timeout=120) == 0  # resumed by a process that knows only the storage
+    assert start(url, 3).wait(timeout=200) == 0  # resumed by a process that knows only the storage
     after = completed(open_study(url))
     assert before.items() <= after.items()
     assert len(after) == len(before) + 3
