@@ -116,7 +116,15 @@ class TwoStepConstrainedSampler(BaseSampler):
         self._independent_sampler.reseed_rng()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Refuse studies of several objectives."""
+        """Refuse studies of several objectives.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+        """
         if len(study.directions) > 1:
             hint = "Turn all objectives but one into constraints: trial.set_constraint."
             reject("study", "a study of one objective", f"{len(study.directions)}", hint=hint)
@@ -129,13 +137,38 @@ class TwoStepConstrainedSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Pass on to the independent sampler."""
+        """Pass on to the independent sampler.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that ends.
+        state : optuna.trial.TrialState
+            How it ended.
+        values : sequence of float or None
+            Its result.
+        """
         self._independent_sampler.after_trial(study, trial, state, values)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """The parameters that all completed trials have with the same distribution."""
+        """The parameters that all completed trials have with the same distribution.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+
+        Returns
+        -------
+        dict
+            Their distributions, by name.
+        """
         common = self._search_space.calculate(study)
         return {name: d for name, d in common.items() if not d.single()}
 
@@ -146,7 +179,24 @@ class TwoStepConstrainedSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Sample a parameter that is not modelled."""
+        """Sample a parameter that is not modelled.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+        param_name : str
+            Its name.
+        param_distribution : optuna.distributions.BaseDistribution
+            Its distribution.
+
+        Returns
+        -------
+        object
+            Its value.
+        """
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -154,7 +204,22 @@ class TwoStepConstrainedSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Sample the modelled parameters together."""
+        """Sample the modelled parameters together.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+        search_space : dict
+            Their distributions, by name.
+
+        Returns
+        -------
+        dict
+            Their values, by name.
+        """
         if not search_space:
             return {}
         params, rivals = self._propose(study, trial, search_space)
