@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING, Any
 from lookahead_sk._version import __version__
 
 if TYPE_CHECKING:
+    from lookahead_sk.model_selection import ConstrainedSearchCV
     from lookahead_sk.optimization import TwoStepConstrainedBO
     from lookahead_sk.routing import LookaheadRouter
 
-__all__ = ["LookaheadRouter", "TwoStepConstrainedBO", "__version__"]
+__all__ = ["ConstrainedSearchCV", "LookaheadRouter", "TwoStepConstrainedBO", "__version__"]
 
 _HOMES = {
+    "ConstrainedSearchCV": "lookahead_sk.model_selection",
     "LookaheadRouter": "lookahead_sk.routing",
     "TwoStepConstrainedBO": "lookahead_sk.optimization",
 }
-_SUBMODULES = ("baselines", "datasets", "inspection", "metrics", "optimization", "routing")
+_SUBMODULES = (
+    "baselines",
+    "datasets",
+    "inspection",
+    "integrations",
+    "metrics",
+    "model_selection",
+    "optimization",
+    "routing",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -74,6 +74,38 @@ class HistoryMixin:
     def __sklearn_is_fitted__(self) -> bool:
         """Whether there is an evaluation to learn from."""
         return bool((~np.isnan(self.y_).any(axis=1)).any())
+
+    def add_pending(self, X: Any) -> Self:
+        """Wait for points that someone else asked for, as for points of one's own.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d) or list of dict
+            Points inside the bounds.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+        """
+        space = self.space_ if hasattr(self, "space_") else make_space(self.bounds)
+        unit = space.encode(X)
+        if not hasattr(self, "space_"):
+            self._reset(space)
+        self._pending = np.concatenate([self._pending, unit])
+        return self
+
+    def forget_pending(self) -> Self:
+        """Drop the points asked for and not told: nobody evaluates them any more.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+        """
+        if hasattr(self, "_pending"):
+            self._pending = self._pending[:0]
+        return self
 
     def _reset(self, space: Space, seed: int | None = None) -> None:
         self.space_ = space

@@ -1,0 +1,76 @@
+"""Optuna's distributions as the optimiser's search space, and values both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from scipy.stats import loguniform, randint
+
+Distributions = Mapping[str, BaseDistribution]
+
+
+def to_bounds(distributions: Distributions) -> dict[str, Any]:
+    """The search space in the language of `TwoStepConstrainedBO`.
+
+    Steps become integers, categories their positions, and integers on a log scale an interval that
+    is rounded when a point is read.
+    """
+    return {name: _bound(distribution) for name, distribution in distributions.items()}
+
+
+def _bound(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(range(len(distribution.choices)))
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise TypeError(f"distribution must be one of Optuna's; got {distribution!r}.")
+    low, high = distribution.low, distribution.high
+    is_int = isinstance(distribution, IntDistribution)
+    if distribution.log:
+        return loguniform(low - 0.5, high + 0.5) if is_int else loguniform(low, high)
+    if distribution.step is None:
+        return (low, high)
+    return randint(0, round((high - low) / distribution.step) + 1)
+
+
+def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:
+    """A trial's parameters as a point."""
+    return {name: _coordinate(params[name], d) for name, d in distributions.items()}
+
+
+def _coordinate(value: Any, distribution: Any) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return int(distribution.to_internal_repr(value))
+    if distribution.log or distribution.step is None:
+        return float(value)
+    return round((value - distribution.low) / distribution.step)
+
+
+def to_params(point: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:
+    """A point as a trial's parameters."""
+    return {name: _value(point[name], d) for name, d in distributions.items()}
+
+
+def _value(coordinate: Any, distribution: Any) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[coordinate]
+    value = coordinate
+    if not distribution.log and distribution.step is not None:
+        value = distribution.low + coordinate * distribution.step
+    value = np.clip(value, distribution.low, distribution.high)
+    return round(float(value)) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def is_inside(params: Mapping[str, Any], distributions: Distributions) -> bool:
+    """Whether all parameters are there and legal."""
+    return all(
+        name in params and d._contains(d.to_internal_repr(params[name]))
+        for name, d in distributions.items()
+    )

@@ -1,0 +1,371 @@
+"""An Optuna sampler that plans two evaluations ahead under constraints.
+
+Optuna's storages then give persistence, many workers on many machines, and a dashboard. The sampler
+keeps no state of its own besides a seed: what it needs is read from the study at every trial, so
+that any number of workers may come and go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler, RandomSampler
+    from optuna.search_space import IntersectionSearchSpace
+    from optuna.study import Study, StudyDirection
+    from optuna.trial import FrozenTrial, TrialState
+except ImportError as error:
+    raise ImportError(
+        "lookahead_sk.integrations.optuna needs Optuna 5: pip install lookahead-sk[optuna]"
+    ) from error
+
+from lookahead_sk._validation import check_choice, check_int, reject
+from lookahead_sk.integrations._optuna_space import (
+    is_inside,
+    to_bounds,
+    to_params,
+    to_point,
+)
+from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._normal import sobol_uniform
+from lookahead_sk.optimization._space import make_space
+
+_PARAMS_KEY = "two_step:relative_params"
+_PLAN_KEY = "two_step:is_plan"
+_CHUNK = 2045  # characters that every storage takes in one attribute
+_TOO_CLOSE = 1e-6
+
+
+class TwoStepConstrainedSampler(BaseSampler):
+    """Sample parameters by two-step lookahead under constraints.
+
+    Constraints are those that the objective function reports by ``trial.set_constraint(name,
+    value)``: feasible where ``value <= 0``. They are modelled like the objective, and need not be
+    known before a trial has run.
+
+    Parameters
+    ----------
+    seed : int, default=None
+        Makes a study with one worker reproducible, also when it is interrupted and resumed.
+    n_startup_trials : int, default=None
+        Trials of a Sobol design before the first model; None: ``max(5, n_parameters + 1)``.
+    acquisition : {"two_step", "eic"}, default="two_step"
+        See `TwoStepConstrainedBO`.
+    learns_from_failures : bool, default=True
+        Whether a failed trial says that its parameters are bad. False ignores failed trials, as
+        Optuna's own samplers do: right where trials fail because machines do.
+    independent_sampler : optuna.samplers.BaseSampler, default=None
+        For the first trial, and for parameters that not all trials have, as in conditional search
+        spaces; None: `optuna.samplers.RandomSampler`.
+
+    See Also
+    --------
+    lookahead_sk.TwoStepConstrainedBO : The optimiser, without Optuna.
+
+    Notes
+    -----
+    Modelled are the parameters that all completed trials have with the same distribution. Trials
+    that other workers run at the moment are taken into account: their points are expected to give
+    what the model predicts. The trial of a worker that was killed stays "running" in the study
+    until it is told to be failed; it then keeps new trials away from its own point, and no more.
+
+    Pruned trials, and completed trials that lack a constraint that others have, are left out.
+
+    Examples
+    --------
+    >>> import optuna
+    >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
+    >>> def objective(trial):
+    ...     x, y = trial.suggest_float("x", 0, 6), trial.suggest_float("y", 0, 6)
+    ...     trial.set_constraint("product", 1 - x * y)
+    ...     return x + y
+    >>> study = optuna.create_study(sampler=TwoStepConstrainedSampler(seed=0))
+    >>> study.optimize(objective, n_trials=12)
+    >>> bool(study.best_value < 2.3)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        n_startup_trials: int | None = None,
+        acquisition: str = "two_step",
+        learns_from_failures: bool = True,
+        independent_sampler: BaseSampler | None = None,
+    ) -> None:
+        if n_startup_trials is not None:
+            check_int(n_startup_trials, "n_startup_trials", 1)
+        if seed is not None:
+            check_int(seed, "seed", 0)
+        self._seed = _fresh_seed() if seed is None else seed
+        self._n_startup_trials = n_startup_trials
+        self._acquisition = check_choice(acquisition, "acquisition", ("two_step", "eic"))
+        self._learns_from_failures = learns_from_failures
+        self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
+        self._search_space = IntersectionSearchSpace()
+
+    def reseed_rng(self) -> None:
+        """Take another seed: Optuna calls it in every thread or process that copies a sampler."""
+        self._seed = _fresh_seed()
+        self._independent_sampler.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse studies of several objectives.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+        """
+        if len(study.directions) > 1:
+            hint = "Turn all objectives but one into constraints: trial.set_constraint."
+            reject("study", "a study of one objective", f"{len(study.directions)}", hint=hint)
+        self._independent_sampler.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Pass on to the independent sampler.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that ends.
+        state : optuna.trial.TrialState
+            How it ended.
+        values : sequence of float or None
+            Its result.
+        """
+        self._independent_sampler.after_trial(study, trial, state, values)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The parameters that all completed trials have with the same distribution.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+
+        Returns
+        -------
+        dict
+            Their distributions, by name.
+        """
+        common = self._search_space.calculate(study)
+        return {name: d for name, d in common.items() if not d.single()}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Sample a parameter that is not modelled.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+        param_name : str
+            Its name.
+        param_distribution : optuna.distributions.BaseDistribution
+            Its distribution.
+
+        Returns
+        -------
+        object
+            Its value.
+        """
+        return self._independent_sampler.sample_independent(
+            study, trial, param_name, param_distribution
+        )
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Sample the modelled parameters together.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            The study.
+        trial : optuna.trial.FrozenTrial
+            The trial that begins.
+        search_space : dict
+            Their distributions, by name.
+
+        Returns
+        -------
+        dict
+            Their values, by name.
+        """
+        if not search_space:
+            return {}
+        params, rivals = self._propose(study, trial, search_space)
+        _publish(study, trial, params, search_space)
+        # Another worker may have planned at the same time, and not have seen us either. Of two
+        # proposals that coincide, the later trial's yields.
+        others = _running(study, trial, search_space)
+        missed = [t for t in others if t.number < trial.number and t.number not in rivals]
+        if _coincides(params, missed, search_space):
+            params, _ = self._propose(study, trial, search_space)
+            _publish(study, trial, params, search_space)
+        return params
+
+    def _propose(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> tuple[dict[str, Any], set[int]]:
+        """Parameters of the next trial, and the numbers of the running trials considered."""
+        known = _Known(study, search_space, self._learns_from_failures)
+        running = _running(study, trial, search_space)
+        n_startup = self._n_startup_trials or max(5, len(search_space) + 1)
+        if not known.has_data or len(known.points) + len(running) < n_startup:
+            point = self._design(trial.number, search_space)
+        else:
+            optimizer = TwoStepConstrainedBO(
+                to_bounds(search_space),
+                len(known.constraints),
+                acquisition=self._acquisition,
+                n_initial=1,
+                random_state=_mix(self._seed, trial.number),
+            )
+            optimizer.tell(known.points, known.outputs)
+            if running:
+                waiting = [to_point(_params_of(t, search_space), search_space) for t in running]
+                optimizer.add_pending(waiting)
+            optimizer._owes_second_step = known.owes_second_step
+            (point,) = optimizer.ask()
+            is_plan = optimizer._owes_second_step
+            study._storage.set_trial_system_attr(trial._trial_id, _PLAN_KEY, is_plan)
+        return to_params(point, search_space), {t.number for t in running}
+
+    def _design(self, number: int, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+        """The point of one Sobol sequence that belongs to the number of a trial."""
+        space = make_space(to_bounds(search_space))
+        unit = sobol_uniform(number + 1, space.n_unit, _mix(self._seed, 0))[number:]
+        (point,) = space.decode(space.snap(unit.numpy()))
+        return dict(point)
+
+
+class _Known:
+    """What the finished trials of a study say."""
+
+    def __init__(
+        self, study: Study, search_space: Mapping[str, BaseDistribution], learns_from_failures: bool
+    ) -> None:
+        states = (TrialState.COMPLETE, TrialState.FAIL)
+        finished = study._get_trials(deepcopy=False, states=states, use_cache=False)
+        completed = [t for t in finished if t.state == TrialState.COMPLETE]
+        self.constraints = sorted({name for t in completed for name in t.constraints})
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        points, rows = [], []
+        for trial in finished:
+            row = self._row(trial, sign, learns_from_failures)
+            if row is not None and is_inside(trial.params, search_space):
+                points.append(to_point(trial.params, search_space))
+                rows.append(row)
+        self.points = points
+        self.outputs = np.array(rows, dtype=float).reshape(-1, 1 + len(self.constraints))
+        self.outputs[~np.isfinite(self.outputs).all(axis=1)] = np.nan
+        self.has_data = bool(np.isfinite(self.outputs).all(axis=1).any())
+        plans = [t for t in finished if _PLAN_KEY in t.system_attrs]
+        last = max(plans, key=lambda t: t.number, default=None)
+        self.owes_second_step = last is not None and bool(last.system_attrs[_PLAN_KEY])
+
+    def _row(self, trial: FrozenTrial, sign: float, learns: bool) -> list[float] | None:
+        """Outputs of a trial, to be minimised; None for a trial that is left out."""
+        if trial.state == TrialState.FAIL:
+            return [np.nan] * (1 + len(self.constraints)) if learns else None
+        values = trial.constraints
+        if set(self.constraints) - set(values):
+            return None
+        return [sign * float(trial.values[0]), *(values[name] for name in self.constraints)]
+
+
+def _fresh_seed() -> int:
+    return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
+
+
+def _mix(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+
+
+def _running(
+    study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+) -> list[FrozenTrial]:
+    """Other trials that run at the moment and whose parameters are decided."""
+    states = (TrialState.RUNNING,)
+    running = study._get_trials(deepcopy=False, states=states, use_cache=False)
+    return [
+        t
+        for t in running
+        if t.number != trial.number and is_inside(_params_of(t, search_space), search_space)
+    ]
+
+
+def _publish(
+    study: Study,
+    trial: FrozenTrial,
+    params: Mapping[str, Any],
+    search_space: Mapping[str, BaseDistribution],
+) -> None:
+    """Let other workers know a proposal before the objective function has asked for it."""
+    internal = {name: d.to_internal_repr(params[name]) for name, d in search_space.items()}
+    text = json.dumps(internal)
+    for i in range(0, len(text), _CHUNK):
+        key = f"{_PARAMS_KEY}:{i // _CHUNK}"
+        study._storage.set_trial_system_attr(trial._trial_id, key, text[i : i + _CHUNK])
+
+
+def _params_of(trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Parameters of a running trial: the published ones, then those that were asked for."""
+    parts, i = [], 0
+    while (part := trial.system_attrs.get(f"{_PARAMS_KEY}:{i}")) is not None:
+        parts.append(part)
+        i += 1
+    published: dict[str, Any] = {}
+    try:
+        internal = json.loads("".join(parts)) if parts else {}
+    except json.JSONDecodeError:  # another worker is in the middle of writing it
+        internal = {}
+    for name, d in search_space.items():
+        if name in internal:
+            published[name] = d.to_external_repr(internal[name])
+    return {**published, **trial.params}
+
+
+def _coincides(
+    params: Mapping[str, Any],
+    others: Sequence[FrozenTrial],
+    search_space: Mapping[str, BaseDistribution],
+) -> bool:
+    if not others:
+        return False
+    space = make_space(to_bounds(search_space))
+    points = [to_point(_params_of(t, search_space), search_space) for t in others]
+    here = space.encode([to_point(params, search_space)])
+    return bool((np.abs(space.encode(points) - here).max(axis=1) < _TOO_CLOSE).any())

@@ -1,0 +1,6 @@
+"""Hyper-parameter search that maximises one metric while others stay inside limits."""
+
+from lookahead_sk.model_selection._limits import NoFeasibleCandidateWarning
+from lookahead_sk.model_selection._search import ConstrainedSearchCV
+
+__all__ = ["ConstrainedSearchCV", "NoFeasibleCandidateWarning"]

@@ -1,0 +1,148 @@
+"""The next candidates of a search: asked of the optimiser, none of them twice."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lookahead_sk._validation import reject
+from lookahead_sk.model_selection._limits import Array
+from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._space import Categorical, Integer, make_space
+
+Candidate = dict[str, Any]
+_MOST_CELLS = 4096
+_N_DRAWS = 256
+
+
+def read_distributions(distributions: Any) -> dict[str, Any]:
+    """``param_distributions`` as the optimiser's bounds, or raise."""
+    name = "param_distributions"
+    if not isinstance(distributions, Mapping):
+        accepted = "one mapping of parameter to distribution or list"
+        reject(name, accepted, distributions, kind=TypeError)
+    bounds = {}
+    for key, spec in distributions.items():
+        if isinstance(spec, tuple):
+            hint = "An interval is scipy.stats.uniform(low, high - low), choices are a list."
+            accepted = "a frozen scipy.stats distribution or a list"
+            reject(f"{name}[{key!r}]", accepted, spec, kind=TypeError, hint=hint)
+        bounds[str(key)] = spec.tolist() if isinstance(spec, np.ndarray) else spec
+    try:
+        make_space(bounds)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("bounds", name, 1)) from None
+    return bounds
+
+
+class Proposals:
+    """Distinct candidates for a search whose batches are evaluated before the next is asked for.
+
+    Parameters
+    ----------
+    optimizer : TwoStepConstrainedBO
+        With named bounds.
+    seed : int
+        Of the draws that replace a candidate asked for a second time.
+    """
+
+    def __init__(self, optimizer: TwoStepConstrainedBO, seed: int) -> None:
+        self.optimizer = optimizer
+        self.space = make_space(optimizer.bounds)
+        self.rng = np.random.default_rng(seed)
+        self.seen: set[bytes] = set()
+
+    def propose(self, n: int, remaining: int) -> list[Candidate]:
+        """Up to n new candidates; fewer when the space has no more.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        remaining : int
+            Evaluations left, these included.
+
+        Returns
+        -------
+        list of dict
+            The candidates.
+        """
+        asked = self.optimizer.ask(n, remaining=remaining)
+        self.optimizer.forget_pending()  # outcomes are told before the next ask, or never
+        fresh = self._fresh(asked)
+        if len(fresh) < n:
+            fresh += self._unseen(n - len(fresh))
+        return fresh
+
+    def record(self, candidates: Sequence[Candidate], outputs: Array) -> None:
+        """Tell outcomes to the optimiser.
+
+        Parameters
+        ----------
+        candidates : sequence of dict
+            Evaluated candidates; those outside the space are left out.
+        outputs : ndarray of shape (n, 1 + m)
+            Objective to minimise, then constraints; NaN for a failed candidate.
+        """
+        inside = [i for i, candidate in enumerate(candidates) if self._is_inside(candidate)]
+        if inside:
+            points = [dict(candidates[i]) for i in inside]
+            self.optimizer.tell(points, outputs[inside])
+            self._fresh(points)
+
+    def _is_inside(self, candidate: Candidate) -> bool:
+        try:
+            self.space.encode([candidate])
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def _fresh(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those not seen before; from now on they are."""
+        fresh = []
+        keys = [row.round(9).tobytes() for row in self.space.encode(candidates)]
+        for key, candidate in zip(keys, candidates, strict=True):
+            if key not in self.seen:
+                self.seen.add(key)
+                fresh.append(candidate)
+        return fresh
+
+    def _unseen(self, n: int) -> list[Candidate]:
+        """The n best new candidates by the acquisition, of all or of many random ones."""
+        unit = self._cells()
+        if unit is None:
+            drawn = self.rng.random((_N_DRAWS, self.space.n_unit))
+            unit = self.space.snap(drawn)
+        candidates = self.space.decode(unit)
+        rows = self.space.encode(candidates).round(9)
+        keys = {row.tobytes(): i for i, row in enumerate(rows) if row.tobytes() not in self.seen}
+        new = [candidates[i] for i in keys.values()]
+        if len(new) > n:
+            order = np.argsort(-self._value(new), kind="stable")
+            new = [new[i] for i in order[:n]]
+        return self._fresh(new)
+
+    def _value(self, candidates: list[Candidate]) -> Array:
+        if not self.optimizer.__sklearn_is_fitted__():
+            return self.rng.random(len(candidates))
+        return self.optimizer.acquisition_value(candidates)
+
+    def _cells(self) -> Array | None:
+        """Every point of a small discrete space, in random order; None for another space."""
+        dimensions = self.space.dimensions
+        if not all(dimension.is_discrete for dimension in dimensions):
+            return None
+        values = [
+            list(range(d.low, d.high + 1)) if isinstance(d, Integer) else list(d.choices)
+            for d in dimensions
+            if isinstance(d, Integer | Categorical)
+        ]
+        if math.prod(map(len, values)) > _MOST_CELLS:
+            return None
+        names = self.space.names or ()
+        cells = [dict(zip(names, row, strict=True)) for row in itertools.product(*values)]
+        return self.space.encode([cells[i] for i in self.rng.permutation(len(cells))])

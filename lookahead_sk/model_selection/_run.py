@@ -1,0 +1,133 @@
+"""One search while it runs: its results so far, and what the optimiser is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lookahead_sk._validation import reject
+from lookahead_sk.model_selection._earlier import prepend
+from lookahead_sk.model_selection._failures import Ledger, failed_candidates, is_all_failed
+from lookahead_sk.model_selection._limits import Array, column_of, excess_table, violation_of
+from lookahead_sk.model_selection._metrics import Metrics
+
+Results = dict[str, Any]
+
+
+class Run:
+    """Results of one search.
+
+    Parameters
+    ----------
+    metrics : Metrics
+        What is maximised and limited.
+    earlier : dict or None
+        ``cv_results_`` to continue.
+    error_score : "raise" or float
+        Score of a failed fit.
+    """
+
+    def __init__(self, metrics: Metrics, earlier: Any, error_score: Any) -> None:
+        self.metrics = metrics
+        self.earlier = earlier
+        self.error_score = error_score
+        self.ledger = Ledger()
+        self.latest: Results = {}
+        self._fits: tuple[Any, ...] = ()
+
+    def evaluate(
+        self, evaluate_candidates: Callable[..., Results], candidates: Sequence[Any], **options: Any
+    ) -> Results | None:
+        """Results of all candidates so far; None for a batch all of whose fits failed."""
+        try:
+            results = evaluate_candidates(candidates, **options)
+        except ValueError as error:
+            if self.error_score == "raise" or not is_all_failed(error):
+                raise
+            self.ledger.failed(candidates, error)
+            return None
+        self.ledger.ran(len(candidates))
+        return results
+
+    def format(
+        self, make: Callable[..., Results], candidates: Any, n_splits: int, out: Any, more: Any
+    ) -> Results:
+        """``cv_results_`` with failed batches, the earlier search's rows and feasibility.
+
+        Parameters
+        ----------
+        make : callable
+            scikit-learn's own ``_format_results``.
+        candidates, n_splits, out, more : object
+            Its arguments.
+
+        Returns
+        -------
+        dict
+            The results; `latest` is the same dict.
+        """
+        self._fits = (candidates, n_splits, out, more)
+        candidates, out = self.ledger.merge(candidates, out, n_splits, self.error_score)
+        results = make(candidates, n_splits, out, more)
+        failed = failed_candidates(out, n_splits)
+        if self.earlier is not None:
+            results = prepend(self.earlier, results)
+            n_earlier = len(results["params"]) - len(failed)
+            before = self.earlier.get("violation", np.zeros(n_earlier))
+            failed = np.concatenate([np.isnan(before), failed])
+        failed |= ~np.isfinite(self._objective(results))
+        violation = violation_of(results, self.metrics.limits)
+        violation[failed] = np.nan
+        results["is_feasible"] = violation == 0
+        results["violation"] = violation
+        self.latest = results
+        return results
+
+    def finish(self, make: Callable[..., Results]) -> None:
+        """Bring `latest` up to date in place, for batches may have failed after its making."""
+        if not self.ledger.has_results:
+            raise self.ledger.last_error or RuntimeError("no candidate was evaluated")
+        latest = self.latest
+        final = self.format(make, *self._fits)
+        latest.clear()
+        latest.update(final)
+        self.latest = latest
+
+    def outputs(self, results: Results | None, n: int) -> Array:
+        """What the optimiser is told of the last n rows: it minimises, NaN is a failure."""
+        if results is None:
+            return np.full((n, 1 + self.metrics.n_constraints), np.nan)
+        excess = excess_table(results, self.metrics.limits)
+        table = np.column_stack([-self._objective(results), excess])[-n:]
+        is_failed = ~np.isfinite(table).all(axis=1)
+        if "violation" in results:
+            is_failed |= np.isnan(results["violation"][-n:])
+        table[is_failed] = np.nan
+        return table
+
+    def _objective(self, results: Results) -> Array:
+        column = f"mean_test_{self.metrics.objective}"
+        if column not in results:
+            known = [key[10:] for key in results if key.startswith("mean_test_")]
+            reject("objective", f"a metric that is computed, {known}", self.metrics.objective)
+        return np.asarray(results[column], dtype=np.float64)
+
+    def best_index(self, results: Results) -> int:
+        """Row of the best feasible candidate, of the least violating one if there is none."""
+        feasible, violation = results["is_feasible"], results["violation"]
+        if feasible.any():
+            return int(np.where(feasible, self._objective(results), -np.inf).argmax())
+        if np.isnan(violation).all():
+            return 0
+        return int(np.nanargmin(violation))
+
+    def describe_violations(self, results: Results, index: int) -> str:
+        """Which limits a candidate exceeds, in words."""
+        parts = []
+        for limit in self.metrics.limits:
+            value = column_of(results, limit)[index]
+            if not all(excess <= 0 for excess, _ in limit.excesses(value)):
+                parts.append(f"{limit.column} = {value:.4g}, allowed is {limit}")
+        return "; ".join(parts) or "its fits failed"

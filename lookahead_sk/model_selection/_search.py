@@ -1,0 +1,436 @@
+"""ConstrainedSearchCV: hyper-parameter search under limits."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
+
+from lookahead_sk._validation import check_choice, check_int
+from lookahead_sk.model_selection._earlier import check_results
+from lookahead_sk.model_selection._limits import NoFeasibleCandidateWarning
+from lookahead_sk.model_selection._metrics import Metrics, read_metrics
+from lookahead_sk.model_selection._proposals import Proposals, read_distributions
+from lookahead_sk.model_selection._run import Results, Run
+from lookahead_sk.model_selection._sklearn import (
+    BaseSearchCV,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from lookahead_sk.optimization import TwoStepConstrainedBO
+
+
+class _SameSplits:
+    """A splitter whose first splits serve every batch, so that all candidates see the same."""
+
+    def __init__(self, cv: Any) -> None:
+        self.cv = cv
+        self.splits: list[Any] | None = None
+
+    def split(self, X: Any, y: Any = None, **params: Any) -> list[Any]:
+        """Split once."""
+        if self.splits is None:
+            self.splits = list(self.cv.split(X, y, **params))
+        return self.splits
+
+
+class ConstrainedSearchCV(BaseSearchCV):
+    """Hyper-parameter search that maximises one metric while others stay inside limits.
+
+    What is searched, evaluated and reported is that of `RandomizedSearchCV`; which candidates are
+    evaluated is planned: `TwoStepConstrainedBO` models the metric and every limited quantity by
+    Gaussian processes, and proposes the candidates after which two evaluations are expected to
+    improve the best feasible score most. No limited quantity has to be known before a candidate was
+    evaluated: times, sizes of models, fairness gaps, money per prompt.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        The estimator to tune; cloned for every fit.
+    param_distributions : dict
+        Names of parameters mapped to frozen `scipy.stats` distributions of bounded support
+        (``loguniform`` is searched on a log scale, ``randint`` gives integers) or lists of choices.
+    objective : str, callable or None, default=None
+        What is maximised: a metric of ``scoring``, the name of a scorer or a scorer; greater is
+        better, as for all scorers. None: the only metric of ``scoring``.
+    constraints : mapping, default=None
+        Limits ``(low, high)``, None for an open end, of: a metric of ``scoring``; the name of a
+        scorer, or a scorer; a column of ``cv_results_``, such as ``"mean_fit_time"``,
+        ``"mean_score_time"`` or ``"mean_test_<metric>"``. A scorer's value is limited as it is
+        returned: ``neg_log_loss`` is negative.
+    n_iter : int, default=10
+        Candidates to evaluate.
+    batch_size : int, default=1
+        Candidates evaluated at once. Each batch is ``batch_size`` times the number of splits fits;
+        more than 1 fills more workers, and plans with less knowledge.
+    n_initial : int, default=None
+        Size of the initial design; None: ``max(5, n_parameters + 1)``.
+    acquisition : {"two_step", "eic"}, default="two_step"
+        How the next candidate is chosen, see `TwoStepConstrainedBO`.
+    initial_results : dict, default=None
+        ``cv_results_`` of an earlier search with the same metrics and splits, also of another
+        class. Its candidates come first in ``cv_results_``, may be the best, and are not evaluated
+        again; ``n_iter`` counts new candidates only.
+    scoring : str, callable, list, tuple or dict, default=None
+        Metrics to compute, as in `RandomizedSearchCV`; those that ``objective`` and ``constraints``
+        name by a scorer are added.
+    n_jobs : int, default=None
+        Fits in parallel, in joblib's backend. Results do not depend on it.
+    refit : bool, "always" or callable, default=True
+        Refit the best feasible candidate on all data; if none is feasible, warn and refit none.
+        "always" refits the least violating candidate then. A callable gets ``cv_results_`` and
+        returns the index to refit, feasible or not.
+    cv : int, cross-validation generator or iterable, default=None
+        As in `RandomizedSearchCV`; all candidates see the same splits.
+    verbose : int, default=0
+        1 shows a progress bar; more shows scikit-learn's messages of level ``verbose - 1`` as well.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Jobs dispatched ahead.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the candidates.
+    error_score : "raise" or numeric, default=nan
+        Score of a failed fit. A candidate with a failed fit is never feasible, and is a failed
+        evaluation for the optimiser, which learns to avoid its like.
+    return_train_score : bool, default=False
+        Whether to compute training scores.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        The columns of `RandomizedSearchCV`, and ``is_feasible``, and ``violation``: the summed
+        excess over the limits, each in parts of its limit, 0 if feasible, NaN if failed. Times of
+        a candidate all of whose fits failed are NaN.
+    best_index_ : int
+        Row of the best feasible candidate; of the least violating one if none is feasible.
+    best_params_ : dict
+        Its parameters.
+    best_score_ : float
+        Its mean objective.
+    n_feasible_ : int
+        Candidates that meet all constraints.
+    best_estimator_ : estimator
+        Refitted on all data; missing without refit.
+    optimizer_ : TwoStepConstrainedBO
+        The optimiser with all that it was told, for predictions of metrics not yet computed.
+    scorer_ : callable or dict
+        The scorers used.
+    n_splits_ : int
+        Number of splits.
+    refit_time_ : float
+        Seconds of the refit.
+    multimetric_ : bool
+        Whether several metrics were computed.
+    classes_ : ndarray
+        Of ``best_estimator_``, if it is a classifier.
+    n_features_in_ : int
+        Of ``best_estimator_``.
+    feature_names_in_ : ndarray
+        Of ``best_estimator_``, if it has them.
+
+    See Also
+    --------
+    sklearn.model_selection.RandomizedSearchCV : Blind search, for cheap candidates.
+    TwoStepConstrainedBO : The optimiser, by ask and tell.
+
+    Notes
+    -----
+    Planning costs some tenths of a second a batch, beyond the fits: for fits that take less,
+    `RandomizedSearchCV` with more candidates is the better buy.
+
+    Limits on times make a search depend on the machine and its load; limits on counted quantities
+    (parameters, operations, tokens) do not.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression(l1_ratio=1, solver="liblinear"))
+    >>> def n_features(model, X, y):
+    ...     return float((model[-1].coef_ != 0).sum())
+    >>> search = ConstrainedSearchCV(
+    ...     model,
+    ...     {"logisticregression__C": loguniform(1e-3, 1e3)},
+    ...     objective="roc_auc",
+    ...     constraints={n_features: (None, 8)},
+    ...     n_iter=10,
+    ...     cv=3,
+    ...     random_state=0,
+    ... ).fit(X, y)
+    >>> bool(search.cv_results_["mean_test_n_features"][search.best_index_] <= 8)
+    True
+    """
+
+    # Ours are checked by _check_parameters, in the words of the house.
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        key: value for key, value in BaseSearchCV._parameter_constraints.items() if key != "refit"
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        objective: Any = None,
+        constraints: Any = None,
+        n_iter: int = 10,
+        batch_size: int = 1,
+        n_initial: int | None = None,
+        acquisition: str = "two_step",
+        initial_results: Any = None,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+    ) -> None:
+        self.param_distributions = param_distributions
+        self.objective = objective
+        self.constraints = constraints
+        self.n_iter = n_iter
+        self.batch_size = batch_size
+        self.n_initial = n_initial
+        self.acquisition = acquisition
+        self.initial_results = initial_results
+        self.random_state = random_state
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Search, and refit the best feasible candidate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data; whatever the estimator accepts.
+        y : array-like of shape (n_samples,) or (n_samples, n_output), default=None
+            Target.
+        **params : dict
+            Passed to the estimator, the scorers and the splitter, as in `RandomizedSearchCV`.
+
+        Returns
+        -------
+        Self
+            The search.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, or all fits of all candidates failed.
+        """
+        metrics = self._check_parameters()
+        before = dict(vars(self))
+        self._prepare(metrics)
+        try:
+            super().fit(X, y, **params)
+        except BaseException:
+            self.__dict__.clear()  # a call that fails changes nothing
+            self.__dict__.update(before)
+            raise
+        run = self._run
+        self.refit, self.verbose = before["refit"], before["verbose"]
+        for name in ("_run", "_has_bar", "_refits_infeasible"):
+            delattr(self, name)
+        self._describe_best(run)
+        return self
+
+    def _prepare(self, metrics: Metrics) -> None:
+        """Set what only lives during a fit."""
+        for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
+            delattr(self, name)
+        self._run = Run(metrics, self.initial_results, self.error_score)
+        self._has_bar = self.verbose > 0
+        self._refits_infeasible = callable(self.refit) or self.refit == "always"
+        # scikit-learn decides by ``refit`` whether to refit; here it depends on the results too.
+        if self.refit and not callable(self.refit):
+            self.refit = metrics.objective
+        self.verbose = max(0, int(self.verbose) - 1)
+
+    def score(self, X: Any, y: Any = None, **params: Any) -> float:
+        """Score the refitted candidate by the objective.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,) or (n_samples, n_output), default=None
+            Target.
+        **params : dict
+            Passed to the scorer, with metadata routing enabled.
+
+        Returns
+        -------
+        float
+            The objective; greater is better.
+        """
+        check_is_fitted(self)
+        estimator = self.best_estimator_
+        _raise_for_params(params, self, "score")
+        routed = (
+            process_routing(self, "score", **params).scorer["score"] if _routing_enabled() else {}
+        )
+        name = self._read_metrics().objective
+        if isinstance(self.scorer_, dict):
+            return float(self.scorer_[name](estimator, X, y, **routed))
+        value = self.scorer_(estimator, X, y, **routed)
+        return float(value[name] if isinstance(value, dict) else value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say why there is no refitted estimator."""
+        if name in ("best_estimator_", "refit_time_") and "cv_results_" in vars(self):
+            reason = "refit=False"
+            if self.refit:
+                reason = "no candidate meets the constraints; refit='always' refits even so"
+            raise AttributeError(f"{type(self).__name__} has no {name}: {reason}.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _check_parameters(self) -> Metrics:
+        """Check what scikit-learn does not, before anything changes."""
+        read_distributions(self.param_distributions)
+        check_int(self.n_iter, "n_iter", 1)
+        check_int(self.batch_size, "batch_size", 1)
+        check_int(int(self.verbose), "verbose", 0)
+        if self.n_initial is not None:
+            check_int(self.n_initial, "n_initial", 1)
+        check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
+        if not (isinstance(self.refit, bool | np.bool_) or callable(self.refit)):
+            check_choice(self.refit, "refit", (True, False, "always"))
+        metrics = self._read_metrics()
+        if self.initial_results is not None:
+            columns = [f"mean_test_{metrics.objective}", *(x.column for x in metrics.limits)]
+            check_results(self.initial_results, columns)
+        return metrics
+
+    def _read_metrics(self) -> Metrics:
+        return read_metrics(
+            self.estimator,
+            self.scoring,
+            self.objective,
+            self.constraints,
+            has_train_scores=bool(self.return_train_score),
+            raises=self.error_score == "raise",
+        )
+
+    def _get_scorers(self) -> tuple[Any, str]:
+        """The scorers of scoring, objective and constraints, and the name of the objective."""
+        metrics = self._read_metrics()
+        if metrics.scorers is None:
+            return super()._get_scorers()[0], metrics.objective
+        return metrics.scorers, metrics.objective
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        """Evaluate batches of candidates, each planned with the results of all before it."""
+        run, cv = self._run, _SameSplits(self._checked_cv_orig)
+        proposals = self._make_proposals()
+        n_batches = -(-self.n_iter // self.batch_size)
+        search = callback_ctx.subcontext(task_name="search", max_subtasks=n_batches)
+        search.call_on_fit_task_begin(estimator=self)
+        n_done, stops = 0, False
+        with tqdm(total=self.n_iter, disable=not self._has_bar, desc="search") as bar:
+            while n_done < self.n_iter and not stops:
+                left = self.n_iter - n_done
+                candidates = proposals.propose(min(self.batch_size, left), remaining=left)
+                if not candidates:
+                    message = f"The search space has only {n_done} candidates, n_iter={self.n_iter}"
+                    warnings.warn(f"{message}: all were evaluated.", UserWarning, stacklevel=2)
+                    break
+                task = search.subcontext(
+                    task_name="batch",
+                    max_subtasks=len(candidates) * self.n_splits_,
+                    sequential_subtasks=False,
+                ).call_on_fit_task_begin(estimator=self)
+                results = run.evaluate(evaluate_candidates, candidates, cv=cv, callback_ctx=task)
+                proposals.record(candidates, run.outputs(results, len(candidates)))
+                n_done += len(candidates)
+                bar.set_postfix_str(self._progress(run), refresh=False)
+                bar.update(len(candidates))
+                stops = task.call_on_fit_task_end(estimator=self)
+        run.finish(super()._format_results)
+        self.optimizer_ = proposals.optimizer
+        self.n_feasible_ = int(run.latest["is_feasible"].sum())
+        if self.n_feasible_ == 0 and not self._refits_infeasible:
+            self.refit = False
+        search.call_on_fit_task_end(estimator=self)
+
+    def _make_proposals(self) -> Proposals:
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=2)
+        optimizer = TwoStepConstrainedBO(
+            read_distributions(self.param_distributions),
+            self._run.metrics.n_constraints,
+            acquisition=self.acquisition,
+            n_initial=self.n_initial,
+            random_state=int(seeds[0]),
+        )
+        proposals = Proposals(optimizer, int(seeds[1]))
+        if self.initial_results is not None:
+            known = self.initial_results["params"]
+            proposals.record(known, self._run.outputs(self.initial_results, len(known)))
+        return proposals
+
+    @staticmethod
+    def _progress(run: Run) -> str:
+        if not run.latest:
+            return "no candidate ran yet"
+        feasible = run.latest["is_feasible"]
+        if not feasible.any():
+            return "none feasible yet"
+        best = run.latest[f"mean_test_{run.metrics.objective}"][run.best_index(run.latest)]
+        return f"best {best:.4g}, {feasible.sum()} feasible"
+
+    def _format_results(
+        self, candidate_params: Any, n_splits: int, out: Any, more_results: Any = None
+    ) -> Results:
+        """``cv_results_`` with feasibility, see `Run.format`."""
+        with warnings.catch_warnings():
+            # Each batch would repeat it for all candidates so far: it comes at the end, once.
+            warnings.filterwarnings("ignore", "One or more of the", UserWarning)
+            make = super()._format_results
+            return self._run.format(make, candidate_params, n_splits, out, more_results)
+
+    def _select_best_index(self, refit: Any, refit_metric: str, results: Results) -> int:
+        """The choice of a callable, or of `Run.best_index`."""
+        if callable(refit):
+            return int(super()._select_best_index(refit, refit_metric, results))
+        return self._run.best_index(results)
+
+    def _describe_best(self, run: Run) -> None:
+        """Set ``best_*`` also where scikit-learn leaves them out, and warn if none is feasible."""
+        results = self.cv_results_
+        if not hasattr(self, "best_index_"):
+            self.best_index_ = run.best_index(results)
+            self.best_params_ = results["params"][self.best_index_]
+        self.best_score_ = float(results[f"mean_test_{run.metrics.objective}"][self.best_index_])
+        if self.n_feasible_ or not run.metrics.limits:
+            return
+        consequence = "It was refitted all the same."
+        if self.refit is True:
+            consequence = "It was not refitted: refit='always' would."
+        warnings.warn(
+            f"None of {len(results['params'])} candidates meets the constraints. The least "
+            f"violating one is {self.best_params_} "
+            f"({run.describe_violations(results, self.best_index_)}). {consequence} "
+            "Raise n_iter, widen the search space or loosen a limit.",
+            NoFeasibleCandidateWarning,
+            stacklevel=3,
+        )

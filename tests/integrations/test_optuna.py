@@ -1,0 +1,233 @@
+"""The sampler in Optuna's studies: constraints, storages, pending trials, failures."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from lookahead_sk.integrations._optuna_space import is_inside, to_bounds, to_params, to_point
+from lookahead_sk.integrations.optuna import TwoStepConstrainedSampler, _Known
+from lookahead_sk.optimization._space import make_space
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def objective(trial):
+    x, y = trial.suggest_float("x", 0, 6), trial.suggest_float("y", 0, 6)
+    trial.set_constraint("product", 1 - x * y)
+    return x + y  # the optimum is 2, at (1, 1)
+
+
+def negative(trial):
+    return -objective(trial)
+
+
+def study_with(storage=None, seed=0, direction="minimize", **options):
+    options = {"acquisition": "eic", **options}
+    sampler = TwoStepConstrainedSampler(seed=seed, **options)
+    return optuna.create_study(
+        study_name="s", storage=storage, sampler=sampler, direction=direction, load_if_exists=True
+    )
+
+
+def params_of(study):
+    return [trial.params for trial in study.trials]
+
+
+def test_it_finds_the_constrained_optimum():
+    study = study_with(acquisition="two_step")
+    study.optimize(objective, n_trials=14)
+    assert study.best_value < 2.15
+    assert study.best_trial.constraints["product"] <= 0
+    plans = [t.system_attrs.get("two_step:is_plan") for t in study.trials]
+    assert plans[:5] == [None] * 5  # one random trial, then the design
+    assert not any(a and b for a, b in itertools.pairwise(plans))
+
+
+def test_maximising_is_minimising_the_negative():
+    down, up = study_with(), study_with(direction="maximize")
+    down.optimize(objective, n_trials=8)
+    up.optimize(negative, n_trials=8)
+    assert params_of(down) == params_of(up)
+
+
+def test_the_design_fills_the_space_and_has_the_wanted_size():
+    study = study_with(n_startup_trials=9)
+    study.optimize(objective, n_trials=10)
+    designed = ["two_step:is_plan" not in t.system_attrs for t in study.trials]
+    assert designed == [True] * 9 + [False]
+    x = np.array([[p["x"], p["y"]] for p in params_of(study)[1:9]])
+    assert len({tuple(row) for row in x // 3}) == 4  # every quarter of the box
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_resumed_study_goes_on_as_if_it_had_not_stopped(tmp_path, kind):
+    def storage():
+        if kind == "journal":
+            return JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+        return RDBStorage(f"sqlite:///{tmp_path}/study.db")
+
+    whole = study_with()
+    whole.optimize(objective, n_trials=9)
+    study_with(storage()).optimize(objective, n_trials=7)
+    resumed = study_with(storage())
+    resumed.optimize(objective, n_trials=2)
+    for expected, actual in zip(params_of(whole), params_of(resumed), strict=True):
+        assert actual == pytest.approx(expected, rel=1e-9)
+
+
+def test_running_trials_of_other_workers_are_taken_into_account(tmp_path):
+    def worker():  # its own sampler, the same seed: nothing but the study keeps them apart
+        return study_with(JournalStorage(JournalFileBackend(str(tmp_path / "study.journal"))))
+
+    first = worker()
+    first.optimize(objective, n_trials=7)
+    points = []
+    for _ in range(3):
+        trial = worker().ask()
+        points.append([trial.suggest_float("x", 0, 6), trial.suggest_float("y", 0, 6)])
+    gaps = [math.dist(a, b) for i, a in enumerate(points) for b in points[:i]]
+    assert min(gaps) > 0.01
+    states = [t.state for t in first.get_trials()]
+    assert states.count(TrialState.RUNNING) == 3
+
+
+def test_a_proposal_is_known_to_others_before_its_parameters_are_asked_for():
+    study = study_with()
+    study.optimize(objective, n_trials=7)
+    early = study.ask()
+    _ = early.relative_params  # planned, but nothing was suggested yet
+    late = study.ask()
+    assert math.dist(early.relative_params.values(), late.relative_params.values()) > 0.01
+
+
+def test_several_threads(tmp_path):
+    study = study_with(RDBStorage(f"sqlite:///{tmp_path}/study.db"))
+    study.optimize(objective, n_trials=8, n_jobs=2)
+    assert len({tuple(p.items()) for p in params_of(study)}) == 8
+
+
+def test_reseeding_changes_the_points():
+    points = []
+    for reseeds in (False, False, True):
+        study = study_with()
+        if reseeds:
+            study.sampler.reseed_rng()
+        study.optimize(objective, n_trials=3)
+        points.append(params_of(study))
+    assert points[0] == points[1]
+    assert points[0][1:] != points[2][1:]
+
+
+def test_several_objectives_are_refused():
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=TwoStepConstrainedSampler())
+    with pytest.raises(ValueError, match=r"study must be a study of one objective; .*constraint"):
+        study.optimize(lambda trial: (0.0, 0.0), n_trials=1)
+
+
+def test_conditional_parameters_are_sampled_independently():
+    def conditional(trial):
+        x = trial.suggest_float("x", 0, 6)
+        if trial.suggest_categorical("kind", ["a", "b"]) == "a":
+            return x + 0.01 * trial.suggest_int("only_a", 1, 5)
+        return x + 0.01 * trial.suggest_float("only_b", 0.1, 10, log=True)
+
+    study = study_with()
+    study.optimize(conditional, n_trials=10)
+    assert all(t.state == TrialState.COMPLETE for t in study.trials)
+    space = study.sampler.infer_relative_search_space(study, study.trials[-1])
+    assert set(space) == {"x", "kind"}
+    assert min(p["x"] for p in params_of(study)) < 0.3  # what is common is still optimised
+
+
+def test_a_range_that_moves_is_sampled_independently():
+    def moving(trial):
+        x = trial.suggest_float("x", 0, 6)
+        return x + 0.01 * trial.suggest_float("y", 0, 1 + trial.number)
+
+    study = study_with()
+    study.optimize(moving, n_trials=8)
+    assert set(study.sampler.infer_relative_search_space(study, study.trials[-1])) == {"x"}
+    assert min(p["x"] for p in params_of(study)) < 0.3
+
+
+def test_parameters_of_every_kind_stay_legal():
+    def every_kind(trial):
+        trial.suggest_float("fixed", 1.0, 1.0)
+        x = trial.suggest_float("step", 0.1, 1.0, step=0.3)
+        n = trial.suggest_int("log_int", 1, 1000, log=True)
+        k = trial.suggest_int("odd", 1, 9, step=2)
+        kind = trial.suggest_categorical("kind", [None, True, 2, "2"])
+        return x + abs(math.log(n / 30)) + k + (kind is not True)
+
+    study = study_with()
+    study.optimize(every_kind, n_trials=16)  # Optuna warns of, and pytest fails on, illegal values
+    assert study.best_value < 3.5  # 1.1 is the optimum
+
+
+@pytest.mark.parametrize(
+    ("distribution", "values"),
+    [
+        (FloatDistribution(0, 2), [0.0, 0.3, 2.0]),
+        (FloatDistribution(0.01, 100, log=True), [0.01, 1.0, 100.0]),
+        (FloatDistribution(-1, 1, step=0.25), [-1.0, -0.25, 1.0]),
+        (IntDistribution(2, 7), [2, 5, 7]),
+        (IntDistribution(2, 12, step=5), [2, 7, 12]),
+        (IntDistribution(1, 100, log=True), [1, 10, 100]),
+        (CategoricalDistribution([2, True, "2", None]), [2, True, "2", None]),
+    ],
+)
+def test_values_survive_the_way_to_the_optimiser_and_back(distribution, values):
+    distributions = {"p": distribution}
+    space = make_space(to_bounds(distributions))
+    for value in values:
+        assert is_inside({"p": value}, distributions)
+        point = space.decode(space.snap(space.encode([to_point({"p": value}, distributions)])))[0]
+        back = to_params(point, distributions)["p"]
+        assert back == pytest.approx(value) if isinstance(value, float) else back is value
+    assert not is_inside({}, distributions)
+
+
+def fails_to_the_right(trial):
+    x, y = trial.suggest_float("x", 0, 6), trial.suggest_float("y", 0, 6)
+    return float("nan") if x > 3 else y - x
+
+
+def test_failed_trials_are_avoided():
+    study = study_with()
+    study.optimize(fails_to_the_right, n_trials=12)
+    planned = [t.params["x"] for t in study.trials if "two_step:is_plan" in t.system_attrs]
+    assert sum(x > 3 for x in planned) <= len(planned) // 2
+    assert study.best_value < -2
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_failed_trials_can_be_ignored(learns):
+    study = study_with(learns_from_failures=learns, n_startup_trials=3)
+    study.optimize(objective, n_trials=4)
+    with_failure = study.ask()
+    objective(with_failure)
+    study.tell(with_failure, state=TrialState.FAIL)
+    space = study.sampler.infer_relative_search_space(study, study.trials[0])
+    known = _Known(study, space, learns)
+    assert len(known.points) == 4 + learns
+    assert np.isnan(known.outputs).any(axis=1).tolist() == [False] * 4 + [True] * learns
+
+
+def test_bad_parameters_are_named():
+    with pytest.raises(ValueError, match="acquisition must be one of"):
+        TwoStepConstrainedSampler(acquisition="ucb")
+    with pytest.raises(ValueError, match="n_startup_trials must be an int in"):
+        TwoStepConstrainedSampler(n_startup_trials=0)
