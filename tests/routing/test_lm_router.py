@@ -43,7 +43,9 @@ def fitted(data):
     prompts, scores, responses = data
     names = pd.DataFrame(scores, columns=["small", "large"])
     return {
-        approach: router(approach, fact_weight=0.5).fit(prompts, names, responses=responses)
+        approach: router(approach, response_weight=1.0, fact_weight=0.2, batch_size=4).fit(
+            prompts, names, responses=responses
+        )
         for approach in BACKBONES
     }
 
@@ -67,7 +69,7 @@ def test_modernbert_and_gpt2_learn_it_too(backbone, data):
 
 def test_the_head_of_the_paper_learns_it_too(data):
     prompts, scores, responses = data
-    made = router(head="cls").fit(prompts, scores, responses=responses)
+    made = router(head="cls", learning_rate=1e-3).fit(prompts, scores, responses=responses)
     new_prompts, new_scores, _ = learnable(120, seed=7)
     assert made.score(new_prompts, new_scores) > 0.95
 
@@ -201,11 +203,11 @@ def test_cross_validation_slices_responses(data):
 def test_lora_learns_it_and_leaves_plain_weights(data):
     pytest.importorskip("peft")
     prompts, scores, responses = data
-    made = router(lora_rank=8, learning_rate=5e-3, max_epochs=12)
+    made = router("causal", lora_rank=8, learning_rate=5e-3, max_epochs=6)
     made.fit(prompts, scores, responses=responses)
     assert not any("lora" in name for name in made.network_.weights)
     new_prompts, new_scores, _ = learnable(120, seed=7)
-    assert made.score(new_prompts, new_scores) > 0.9
+    assert made.score(new_prompts, new_scores) > 0.95
 
 
 def test_bfloat16_runs_on_a_cpu_and_agrees(data):
