@@ -19,9 +19,9 @@ from lookahead_sk import LookaheadRouter
 BACKBONES = {"masked": "bert", "causal": "llama"}
 QUICK = {
     "response_tokens": 3,
-    "max_epochs": 10,
+    "max_epochs": 14,
     "batch_size": 8,
-    "learning_rate": 2e-3,
+    "learning_rate": 1.5e-3,
     "random_state": 0,
 }
 each_approach = pytest.mark.parametrize("approach", list(BACKBONES))
@@ -102,22 +102,26 @@ def test_foresee_tells_what_the_backbone_expects(fitted, approach):
 
 
 @each_approach
-@pytest.mark.parametrize("how", ["pickle", "joblib", "clone"])
+@pytest.mark.parametrize("how", ["pickle", "joblib"])
 def test_a_stored_router_predicts_the_same(fitted, data, approach, how, tmp_path):
     made, prompts = fitted[approach], data[0][:9]
     expected = made.predict_quality(prompts)
     if how == "pickle":
         loaded = pickle.loads(pickle.dumps(made))
-    elif how == "joblib":
+    else:
         joblib.dump(made, tmp_path / "router.joblib")
         loaded = joblib.load(tmp_path / "router.joblib")
-    else:
-        copy = clone(made)
-        with pytest.raises(NotFittedError):
-            copy.predict(prompts)
-        names = pd.DataFrame(data[1], columns=["small", "large"])
-        loaded = copy.fit(data[0], names, responses=data[2])
     assert_allclose(loaded.predict_quality(prompts), expected, atol=1e-6)
+
+
+@each_approach
+def test_a_clone_is_unfitted_and_learns_the_same(data, approach):
+    made = router(approach, max_epochs=1).fit(data[0], data[1], responses=data[2])
+    copy = clone(made)
+    with pytest.raises(NotFittedError):
+        copy.predict(data[0])
+    copy.fit(data[0], data[1], responses=data[2])
+    assert_array_equal(copy.predict_quality(data[0][:9]), made.predict_quality(data[0][:9]))
 
 
 def test_the_fitted_state_holds_no_torch_tensor(fitted):
