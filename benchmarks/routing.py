@@ -30,19 +30,20 @@ from lookahead_sk.baselines import (
 )
 from lookahead_sk.datasets import fetch_lookahead_bench, fetch_selfoss_pool
 from lookahead_sk.metrics import oracle_gain_score, paired_bootstrap
+from lookahead_sk.routing._embedding_approach import EmbeddingApproach
 
 RESULTS = Path(__file__).resolve().parent / "results"
 N_FOLDS = 5
 EMBEDDING, LENGTH, FORM, LIKENESS = slice(0, 16), slice(16, 17), slice(17, 21), slice(21, 23)
 
 
-class Ablated(LookaheadRouter):
-    """The default router, foreseeing only some groups of facts; the others count as unknown."""
+class AblatedApproach(EmbeddingApproach):
+    """Foresees only some groups of facts; the others count as unknown."""
 
     groups: tuple[slice, ...] = ()
 
-    def _fit_facts(self, responses: Any, lengths: Any, seed: int) -> Any:
-        facts, values = super()._fit_facts(responses, lengths, seed)
+    def _fit_facts(self, *given: Any) -> Any:
+        facts, values = super()._fit_facts(*given)
         kept = np.full_like(values, np.nan)
         for group in self.groups:
             kept[..., group] = values[..., group]
@@ -51,7 +52,8 @@ class Ablated(LookaheadRouter):
 
 def foreseeing(*groups: slice) -> type[LookaheadRouter]:
     """A router class that foresees these groups of facts only."""
-    return type("Ablated", (Ablated,), {"groups": groups})
+    approach = type("Some", (AblatedApproach,), {"groups": groups})
+    return type("Ablated", (LookaheadRouter,), {"_approach": lambda self, name: approach(self)})
 
 
 def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:

@@ -38,7 +38,7 @@ def test_a_network_that_routes_as_well_stands_alone():
 
 def test_memorised_training_prompts_do_not_decide():
     """A space that knows the training scores by heart, and nothing of the held-out prompts."""
-    space, scores, held_out, _ = problem()
+    _, scores, held_out, _ = problem()
     cheating = np.hstack([scores * 40, np.zeros_like(scores)]).astype(np.float32)
     cheating[held_out] = np.random.RandomState(2).randn(held_out.sum(), 4)
     _, local = choose_language_kinds(cheating, scores, held_out, seed=0)
