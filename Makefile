@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint docs format bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ $(VENV)/.test: $(VENV)/.demo
 
 $(VENV)/.lint: $(VENV)/.test
 	$(PIP) -e ".[lint]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) -e ".[docs]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.demo
@@ -41,6 +45,10 @@ lint: $(VENV)/.lint
 	$(BIN)/numpydoc lint $$(git ls-files 'lookahead_sk/*.py')
 	$(BIN)/lint-imports --no-cache
 
+# The site, with every example of the gallery run; warnings are errors.
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 # Real data: LOOKAHEAD_SK_DATA names its folder, else it is downloaded. Hours; can be interrupted.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/routing_speed.py
@@ -53,4 +61,4 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build docs/auto_examples
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/auto_examples docs/generated

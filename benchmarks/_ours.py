@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk import TwoStepConstrainedBO
+from lookahead_sk.optimization._lift import default_kernel
 
 
 class OurSession:
@@ -46,6 +48,20 @@ class AlwaysTwoStep(OurSession):
         """Forget the plan, then ask."""
         self.optimizer._owes_second_step = False
         return super().ask()
+
+
+class AnyPlan(OurSession):
+    """Leaves EIC also for points at which nothing can be gained at once."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        super().__init__(problem, seed)
+        settings = self.optimizer._settings
+        self.optimizer._settings = lambda: replace(settings(), least_share=0.0)
+
+
+def _matern(problem: Problem, seed: int, **parameters: Any) -> OurSession:
+    """Matern 5/2 for every output instead of the smoothness with more evidence."""
+    return OurSession(problem, seed, kernel=default_kernel(problem.n_features), **parameters)
 
 
 class TextbookEIC:
@@ -113,10 +129,12 @@ def _ours(**parameters: Any) -> Callable[[Problem, int], OurSession]:
 OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step": _ours(),
     "two_step_always": AlwaysTwoStep,
+    "two_step_any_plan": AnyPlan,
     "two_step_lr": _ours(gradient_estimator="likelihood_ratio"),
     "two_step_remaining": _ours(remaining=True),
     "two_step_raw": _ours(output_transform="none"),
     "eic": _ours(acquisition="eic"),
+    "eic_matern": functools.partial(_matern, acquisition="eic"),
     "eic_raw": _ours(acquisition="eic", output_transform="none"),
     "eic_log_tail": _ours(acquisition="eic", output_transform="log_tail"),
     "eic_bilog": _ours(acquisition="eic", output_transform="bilog"),

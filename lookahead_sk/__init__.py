@@ -17,7 +17,7 @@ _HOMES = {
     "LookaheadRouter": "lookahead_sk.routing",
     "TwoStepConstrainedBO": "lookahead_sk.optimization",
 }
-_SUBMODULES = ("baselines", "datasets", "metrics", "optimization", "routing")
+_SUBMODULES = ("baselines", "datasets", "inspection", "metrics", "optimization", "routing")
 
 
 def __getattr__(name: str) -> Any:

@@ -234,8 +234,12 @@ def two_step_samples(
         later = second_step(step, z, chosen, after.incumbent, shift) * after.is_open
         if batches.shape[1] == 1:
             return later + torch.exp(first_step(step, incumbent) - shift)
-        unit = torch.exp(torch.tensor(-shift, dtype=later.dtype))
-        return later + after.improvement * unit
+        return later + after.improvement * unit_of(shift, later)
+
+
+def unit_of(shift: float, like: Tensor) -> Tensor:
+    """exp(-shift), infinite where it overflows."""
+    return torch.exp(torch.as_tensor(-shift, dtype=like.dtype, device=like.device))
 
 
 def fantasies(step: StepOne, z: Tensor) -> Tensor:

@@ -47,10 +47,11 @@ def ascend(
     """
     x, (value, gradient) = start, _value_and_gradient(objective, start)
     n_starts, d = x.shape
-    identity = torch.eye(d, dtype=x.dtype).expand(n_starts, d, d)
+    identity = torch.eye(d, dtype=x.dtype, device=x.device).expand(n_starts, d, d)
     scale = 0.1 / gradient.norm(dim=1).clamp_min(1e-12)
     inverse = scale.reshape(-1, 1, 1) * identity
     step_sizes = x.new_tensor(_STEPS)
+    starts = torch.arange(n_starts, device=x.device)
     for _ in range(max_iter):
         free = is_free & ~(((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0)))
         slope = gradient * free
@@ -66,7 +67,7 @@ def ascend(
         moved = best > value
         if not bool(((best - value) > 1e-9 * (1 + value.abs())).any()):
             break
-        new_x = torch.where(moved.unsqueeze(1), trial[which, torch.arange(n_starts)], x)
+        new_x = torch.where(moved.unsqueeze(1), trial[which, starts], x)
         new_value, new_gradient = _value_and_gradient(objective, new_x)
         inverse = _bfgs(inverse, new_x - x, gradient - new_gradient)
         restart = (scale.reshape(-1, 1, 1) * 0.1) * identity
@@ -89,5 +90,5 @@ def _bfgs(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
     rho = torch.where(usable, 1 / curvature.where(usable, torch.ones_like(curvature)), 0.0)
     rho = rho.reshape(-1, 1, 1)
     outer = rho * step.unsqueeze(-1) * change.unsqueeze(-2)
-    left = torch.eye(step.shape[1], dtype=step.dtype) - outer
+    left = torch.eye(step.shape[1], dtype=step.dtype, device=step.device) - outer
     return left @ inverse @ left.transpose(-1, -2) + rho * (step.unsqueeze(-1) * step.unsqueeze(-2))

@@ -40,6 +40,7 @@ from lookahead_sk.optimization._acquisition import (
     first_step,
     outcome,
     second_step,
+    unit_of,
 )
 from lookahead_sk.optimization._normal import log_ndtr, truncated_above, truncated_below
 from lookahead_sk.optimization._posterior import Moments, Posterior, StepOne, step_one
@@ -117,7 +118,7 @@ def _likelihood_ratio_loss(
     if step.mean.shape[-1] == 1:
         now = torch.exp(first_step(step, incumbent) - shift)  # exact: only V is sampled
         return now + later.mean(0), now + _score_loss(later, later, score)
-    total = later + after.improvement * _unit(shift, later)
+    total = later + after.improvement * unit_of(shift, later)
     return total.mean(0), _score_loss(total, later, score)
 
 
@@ -129,10 +130,6 @@ def _whiten(factor: Tensor, residual: Tensor) -> Tensor:
         factor, torch.eye(factor.shape[-1]).to(factor), upper=False
     )
     return torch.einsum("sjqp,nsjp->nsjq", inverse, residual)
-
-
-def _unit(shift: float, like: Tensor) -> Tensor:
-    return torch.exp(torch.as_tensor(-shift, dtype=like.dtype, device=like.device))
 
 
 def _score_loss(total: Tensor, smooth: Tensor, score: Tensor) -> Tensor:
@@ -173,7 +170,7 @@ def _pathwise_loss(
     if step.mean.shape[-1] == 1:
         total = later.mean(0) + torch.exp(first_step(step, incumbent) - shift)
     else:
-        total = (later + after.improvement * _unit(shift, later)).mean(0)
+        total = (later + after.improvement * unit_of(shift, later)).mean(0)
     return total, total
 
 
@@ -271,7 +268,7 @@ def _pattern_loss(
         gained, is_open = incumbent - best, torch.ones_like(best, dtype=torch.bool)
     chosen = best_candidate(step, z, best)
     later = second_step(step, z, chosen, best, shift) * is_open
-    total = later + gained * _unit(shift, later)
+    total = later + gained * unit_of(shift, later)
     return total.mean(0), _score_loss(total, total, log_pattern)
 
 

@@ -15,6 +15,7 @@ scalars       (J, 1, 1)    variance, alpha, noise level
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,19 +70,30 @@ class RBF(_Stationary):
 
 @dataclass(frozen=True)
 class Matern(_Stationary):
-    """Matern with nu in {1/2, 3/2, 5/2}, eq. (4.17)."""
+    """Matern with nu in {1/2, 3/2, 5/2, inf}, one an output, eq. (4.17)."""
 
-    nu: float
+    nu: tuple[float, ...]  # J
 
     def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Covariance, (..., J, n1, n2)."""
-        squared = _squared_distance(x1, x2, self.length_scale).clamp_min(_TINY)
-        r = torch.sqrt(2 * self.nu * squared)
-        if self.nu == 0.5:
-            return torch.exp(-r)
-        if self.nu == 1.5:
-            return (1 + r) * torch.exp(-r)
-        return (1 + r + r.square() / 3) * torch.exp(-r)
+        squared = _squared_distance(x1, x2, self.length_scale)
+        kinds = sorted(set(self.nu))
+        covariance = _matern(squared, kinds[0])
+        for nu in kinds[1:]:
+            is_other = torch.tensor([own == nu for own in self.nu], device=squared.device)
+            covariance = torch.where(is_other[:, None, None], _matern(squared, nu), covariance)
+        return covariance
+
+
+def _matern(squared: Tensor, nu: float) -> Tensor:
+    if nu == math.inf:
+        return torch.exp(-0.5 * squared)
+    r = torch.sqrt(2 * nu * squared.clamp_min(_TINY))
+    if nu == 0.5:
+        return torch.exp(-r)
+    if nu == 1.5:
+        return (1 + r) * torch.exp(-r)
+    return (1 + r + r.square() / 3) * torch.exp(-r)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +14,16 @@ from lookahead_sk._validation import reject
 from lookahead_sk.optimization import _kernels
 from lookahead_sk.optimization._kernels import Kernel
 
-_NOISE_BOUNDS = (1e-8, 1.0)
+_NOISE_BOUNDS = (1e-10, 1.0)
 
 
-def default_kernel(n_features: int) -> sk.Kernel:
-    """Matern 5/2 with one length-scale a dimension, times a variance, plus white noise."""
-    matern = sk.Matern(np.full(n_features, 0.5), (5e-3, 1e3), nu=2.5)
+# Smoothness of the default kernels: Matern 5/2 and its limit, the squared exponential.
+DEFAULT_SMOOTHNESS = (2.5, math.inf)
+
+
+def default_kernel(n_features: int, nu: float = 2.5) -> sk.Kernel:
+    """Matern with one length-scale a dimension, times a variance, plus white noise."""
+    matern = sk.Matern(np.full(n_features, 0.5), (5e-3, 1e3), nu=nu)
     return sk.ConstantKernel(1.0, (1e-2, 1e2)) * matern + sk.WhiteKernel(1e-7, _NOISE_BOUNDS)
 
 
@@ -30,15 +35,15 @@ def is_default(kernel: sk.Kernel) -> bool:
     return (
         type(scale) is sk.ConstantKernel
         and type(matern) is sk.Matern
-        and matern.nu == 2.5
+        and matern.nu in DEFAULT_SMOOTHNESS
         and np.ndim(matern.length_scale) == 1
         and type(noise) is sk.WhiteKernel
         and not any(h.fixed for h in kernel.hyperparameters)
     )
 
 
-def check_kernel(kernel: Any, n_features: int) -> sk.Kernel:
-    """Return the kernel to fit, or raise for one that cannot be lifted.
+def kernels_to_try(kernel: Any, n_features: int) -> list[sk.Kernel]:
+    """The user's kernel, or the default ones, of which the evidence chooses.
 
     Raises
     ------
@@ -48,15 +53,30 @@ def check_kernel(kernel: Any, n_features: int) -> sk.Kernel:
         If its length-scales are for another number of features.
     """
     if kernel is None:
-        return default_kernel(n_features)
+        return [default_kernel(n_features, nu) for nu in DEFAULT_SMOOTHNESS]
+    check_kernel(kernel, n_features)
+    return [kernel]
+
+
+def check_kernel(kernel: Any, n_features: int) -> None:
+    """Raise for a kernel that cannot be lifted.
+
+    Raises
+    ------
+    TypeError
+        If it is no scikit-learn kernel, or one of a kind that has no torch twin here.
+    ValueError
+        If its length-scales are for another number of features.
+    """
+    if kernel is None:
+        return
     for leaf in _leaves(kernel):
         size = np.size(getattr(leaf, "length_scale", 1.0))
         if size not in (1, n_features):
             accepted = f"a kernel with 1 or {n_features} length-scales, one a feature"
             reject("kernel", accepted, kernel)
-        if isinstance(leaf, sk.Matern) and leaf.nu not in (0.5, 1.5, 2.5):
-            reject("kernel", "a Matern kernel with nu 0.5, 1.5 or 2.5", kernel)
-    return kernel
+        if isinstance(leaf, sk.Matern) and leaf.nu not in (0.5, 1.5, 2.5, math.inf):
+            reject("kernel", "a Matern kernel with nu 0.5, 1.5, 2.5 or inf", kernel)
 
 
 def _leaves(kernel: Any) -> list[sk.Kernel]:
@@ -92,7 +112,7 @@ _LIFTS: dict[type, Callable[[Sequence[Any]], Kernel]] = {
     sk.ConstantKernel: lambda ks: _kernels.Constant(_column(ks, "constant_value")),
     sk.WhiteKernel: lambda ks: _kernels.White(_column(ks, "noise_level")),
     sk.RBF: lambda ks: _kernels.RBF(_scales(ks)),
-    sk.Matern: lambda ks: _kernels.Matern(_scales(ks), float(ks[0].nu)),
+    sk.Matern: lambda ks: _kernels.Matern(_scales(ks), tuple(float(k.nu) for k in ks)),
     sk.RationalQuadratic: lambda ks: _kernels.RationalQuadratic(_scales(ks), _column(ks, "alpha")),
 }
 

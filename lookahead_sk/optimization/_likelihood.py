@@ -1,7 +1,7 @@
 r"""Marginal likelihood of the default kernel, several times faster than the general one.
 
 Source: Rasmussen and Williams 2006, eqs. (2.30) and (5.9), for the covariance
-:math:`K = c\,k_{5/2}(r) + \sigma^2 I`, :math:`r^2 = \sum_k D_k / \ell_k^2`. The squared differences
+:math:`K = c\,k_\nu(r) + \sigma^2 I`, :math:`r^2 = \sum_k D_k / \ell_k^2`. The squared differences
 D do not change during a fit; scikit-learn rebuilds them, and an (n, n, p) gradient, at every step.
 
 ======  ==========  ====================================
@@ -29,8 +29,21 @@ def squared_differences(x: Array) -> Array:
     return np.ascontiguousarray(((x[:, None] - x[None]) ** 2).transpose(2, 0, 1)).reshape(d, -1)
 
 
+def _matern(r2: Array) -> tuple[Array, Array]:
+    """Matern 5/2 and f, where d k / d log l_k = f D_k / l_k^2."""
+    r = np.sqrt(5 * r2)
+    decay = np.exp(-r)
+    return decay * (1 + r + r2 * (5 / 3)), decay * (1 + r) * (5 / 3)
+
+
+def _squared_exponential(r2: Array) -> tuple[Array, Array]:
+    """Squared exponential and f, where d k / d log l_k = f D_k / l_k^2."""
+    decay = np.exp(-0.5 * r2)
+    return decay, decay
+
+
 def matern_log_likelihood(
-    theta: Array, differences: Array, y: Array, jitter: float
+    theta: Array, differences: Array, y: Array, jitter: float, nu: float
 ) -> tuple[float, Array]:
     """Log marginal likelihood and its gradient.
 
@@ -44,6 +57,8 @@ def matern_log_likelihood(
         Targets.
     jitter : float
         Added to the diagonal.
+    nu : {2.5, inf}
+        Smoothness: Matern 5/2, or its limit, the squared exponential.
 
     Returns
     -------
@@ -54,10 +69,9 @@ def matern_log_likelihood(
     """
     n = len(y)
     variance, scales, noise = math.exp(theta[0]), np.exp(-2 * theta[1:-1]), math.exp(theta[-1])
-    r2 = (5 * scales) @ differences
-    r = np.sqrt(r2)
-    decay = variance * np.exp(-r)
-    signal = decay * (1 + r + r2 / 3)
+    r2 = scales @ differences
+    signal, falling = _squared_exponential(r2) if nu == math.inf else _matern(r2)
+    signal, falling = variance * signal, variance * falling
     covariance = signal.reshape(n, n).copy()
     covariance[np.diag_indices(n)] += noise + jitter
     factor, failed = lapack.dpotrf(covariance, lower=1)
@@ -69,6 +83,5 @@ def matern_log_likelihood(
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     weight = 0.5 * (np.outer(alpha, alpha) - inverse)  # eq. (5.9)
     flat = weight.reshape(-1)
-    # d k / d log l_k = c (5 / 3) (1 + r) exp(-r) D_k / l_k^2
-    slope = differences @ (flat * decay * (1 + r)) * (5 / 3) * scales
+    slope = differences @ (flat * falling) * scales
     return float(value), np.array([flat @ signal, *slope, noise * np.trace(weight)])

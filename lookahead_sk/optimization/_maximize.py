@@ -49,6 +49,7 @@ class Settings:
     max_fantasies: int = 2048
     significance: float = 2.0
     least_gain: float = 1e-3  # relative to EIC: less is not worth more fantasies
+    least_share: float = 0.5  # of EIC's maximum that one point of a challenger must keep
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,14 @@ def _log_eic(problem: Problem, points: Tensor) -> Tensor:
 
 def _pool(problem: Problem, n: int, seed: int) -> Tensor:
     """Sobol points, and Gaussian steps of five sizes around the best data points."""
-    d = problem.posterior.x.shape[1]
-    everywhere = sobol_uniform(n, d, seed)
+    x = problem.posterior.x
+    d = x.shape[1]
+    everywhere = sobol_uniform(n, d, seed, x)
     if not len(problem.anchor):
         return everywhere
     n_local = n // 4
-    normals = sobol_normal(n_local, d, seed + 1)
-    index = torch.arange(n_local)
+    normals = sobol_normal(n_local, d, seed + 1, x)
+    index = torch.arange(n_local, device=x.device)
     size = 10.0 ** -(0.5 + 0.5 * (index % 5))  # 0.3 to 0.003 of the cube
     local = problem.anchor[index % len(problem.anchor)] + size.unsqueeze(1) * normals
     return torch.cat([everywhere, local.clamp(0, 1)])
@@ -128,8 +130,8 @@ def second_candidates(problem: Problem, optima: Tensor, settings: Settings, seed
     g = settings.n_candidates
     best = pool[value.topk(min(g // 2, len(pool))).indices]
     d = pool.shape[1]
-    near = sobol_normal(g // 4, d, seed + 2)
-    index = torch.arange(len(near))
+    near = sobol_normal(g // 4, d, seed + 2, pool)
+    index = torch.arange(len(near), device=pool.device)
     size = 10.0 ** -(0.75 + 0.5 * (index % 4))
     near = (optima[index % len(optima)] + size.unsqueeze(1) * near).clamp(0, 1)
     chosen = torch.cat([optima, best, problem.snap(near), pool[: g // 4]])
@@ -230,7 +232,7 @@ def _screen(
 ) -> Tensor:
     """Starts of the ascent: EIC's batch and the best of 48 by a cheap value, (S, q, d)."""
     d = greedy.shape[1]
-    anywhere = problem.snap(sobol_uniform(24, d, seed))
+    anywhere = problem.snap(sobol_uniform(24, d, seed, greedy))
     best = candidates.x[len(optima) : len(optima) + 24]
     first = torch.cat([optima, best, anywhere])
     batches = torch.cat([first.unsqueeze(1), greedy[1:].expand(len(first), -1, -1)], dim=1)
@@ -253,7 +255,7 @@ def _climb(
     tail, n_tail = torch.zeros_like(x), 0
     n_outputs = len(candidates.mean)
     for t in range(1, settings.max_iter + 1):
-        uniform = sobol_uniform(settings.n_fantasies, n_outputs * x.shape[1], seed + 31 * t)
+        uniform = sobol_uniform(settings.n_fantasies, n_outputs * x.shape[1], seed + 31 * t, x)
         _, gradient = ESTIMATORS[settings.estimator](
             problem.posterior,
             x,
@@ -284,7 +286,7 @@ def _samples(
     problem: Problem, candidates: Moments, batches: Tensor, n: int, seed: int, shift: float
 ) -> Tensor:
     n_outputs, q = len(candidates.mean), batches.shape[1]
-    normals = sobol_normal(n, n_outputs * q, seed).reshape(n, n_outputs, q)
+    normals = sobol_normal(n, n_outputs * q, seed, batches).reshape(n, n_outputs, q)
     width = len(batches) * n_outputs * len(candidates.x)
     blocks = normals.split(max(1, _BLOCK // width))
     parts = [
@@ -292,6 +294,12 @@ def _samples(
         for block in blocks
     ]
     return torch.cat(parts)
+
+
+def _keeps_a_share(problem: Problem, batches: Tensor, share: float, shift: float) -> Tensor:
+    """Which batches have a point with this share of EIC's maximum, (S,)."""
+    log_eic = _log_eic(problem, batches.flatten(0, 1)).reshape(batches.shape[:2])
+    return log_eic.amax(1) >= shift + math.log(share)
 
 
 def choose(
@@ -305,7 +313,9 @@ def choose(
 ) -> Tensor:
     """Leave the safe batch only for a challenger that is significantly better.
 
-    The challenger is the best on one sample; whether it is better is then asked of fresh scrambled
+    Only challengers that keep a share of what EIC would gain at once are considered: under a wrong
+    model a plan that gains nothing now puts off cashing in for ever. The challenger is the best of
+    them on one sample; whether it is better is then asked of fresh scrambled
     nets, whose means are independent, so that their spread is an honest standard error. Their
     number doubles while the answer is open.
 
@@ -331,6 +341,11 @@ def choose(
     Tensor of shape (q, d)
         The safe batch or a challenger.
     """
+    if settings.least_share > 0:
+        kept = _keeps_a_share(problem, challengers, settings.least_share, shift)
+        challengers = challengers[kept]
+    if not len(challengers):
+        return safe
     values = mean_value(problem, candidates, challengers, 128, seed, shift)
     challenger = challengers[values.nan_to_num(-torch.inf).argmax()]
     if torch.allclose(challenger, safe, atol=1e-4):
@@ -342,8 +357,9 @@ def choose(
         for i in range(len(differences), wanted):
             sample = _samples(problem, candidates, pair, 64, seed + 101 * (i + 1), shift)
             differences.append(float((sample[:, 0] - sample[:, 1]).mean()))
-        mean = float(np.mean(differences))
-        error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+        unit = max(map(abs, differences)) or 1.0  # where EIC all but vanishes they are huge
+        mean = unit * float(np.mean(np.array(differences) / unit))
+        error = unit * float(np.std(np.array(differences) / unit, ddof=1)) / math.sqrt(wanted)
         margin = settings.significance * error
         is_decided = abs(mean) > margin or mean + margin < settings.least_gain
         if is_decided or 128 * wanted > settings.max_fantasies:

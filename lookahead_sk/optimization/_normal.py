@@ -134,7 +134,7 @@ def truncated_above(u: Tensor, b: Tensor) -> Tensor:
     return -truncated_below(u, -b)
 
 
-def sobol_uniform(n: int, dim: int, seed: int) -> Tensor:
+def sobol_uniform(n: int, dim: int, seed: int, like: Tensor | None = None) -> Tensor:
     """Scrambled Sobol points, kept away from 0 and 1.
 
     Parameters
@@ -143,6 +143,8 @@ def sobol_uniform(n: int, dim: int, seed: int) -> Tensor:
         Number of points, a power of two for full balance, and of coordinates.
     seed : int
         Seed of the scrambling; independent seeds give independent unbiased point sets.
+    like : Tensor, optional
+        Where the points are wanted; drawn on the CPU, so that every device gets the same.
 
     Returns
     -------
@@ -151,9 +153,10 @@ def sobol_uniform(n: int, dim: int, seed: int) -> Tensor:
     """
     engine = torch.quasirandom.SobolEngine(max(dim, 1), scramble=True, seed=seed)
     points = engine.draw(n, dtype=torch.float64)[:, :dim]
-    return points.clamp(1e-10, 1 - 1e-10)
+    points = points.clamp(1e-10, 1 - 1e-10)
+    return points if like is None else points.to(like.device)
 
 
-def sobol_normal(n: int, dim: int, seed: int) -> Tensor:
+def sobol_normal(n: int, dim: int, seed: int, like: Tensor | None = None) -> Tensor:
     """Scrambled Sobol points through the inverse normal distribution; see `sobol_uniform`."""
-    return torch.special.ndtri(sobol_uniform(n, dim, seed))
+    return torch.special.ndtri(sobol_uniform(n, dim, seed, like))

@@ -17,6 +17,7 @@ from lookahead_sk.optimization import _persistence
 from lookahead_sk.optimization._acquisition import log_eic_at
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._history import HistoryMixin
+from lookahead_sk.optimization._lift import check_kernel
 from lookahead_sk.optimization._maximize import (
     Problem,
     Settings,
@@ -41,7 +42,6 @@ from lookahead_sk.optimization._space import (
 from lookahead_sk.optimization._surrogate import (
     TRANSFORMS,
     Surrogate,
-    check_kernel,
     few_threads,
     fit_surrogate,
     to_device,
@@ -77,9 +77,10 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     gradient_estimator : {"stratified", "likelihood_ratio"}, default="stratified"
         How the two-step value is ascended; both are unbiased, "stratified" has less variance.
     kernel : scikit-learn kernel, default=None
-        Covariance of every output, on the unit cube; RBF, Matern (1/2, 3/2, 5/2),
-        RationalQuadratic, Constant, White, their sums and products. None: Matern 5/2 with one
-        length-scale a dimension, times a variance, plus white noise.
+        Covariance of every output, on the unit cube; RBF, Matern (1/2, 3/2, 5/2, inf),
+        RationalQuadratic, Constant, White, their sums and products. None: Matern 5/2 or its limit,
+        the squared exponential, whichever has more evidence, output by output; one length-scale a
+        dimension, times a variance, plus white noise.
     output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
         Monotone map of the outputs before the Gaussian process. "auto" lets the evidence choose,
         output by output, between none and a logarithm. Predictions are in the user's units,

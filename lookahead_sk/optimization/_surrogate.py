@@ -16,6 +16,7 @@ theta   (p,)        log hyper-parameters of one output, scikit-learn's order
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from sklearn.gaussian_process import kernels as sk
 from threadpoolctl import ThreadpoolController
 
 from lookahead_sk.optimization._kernels import Kernel
-from lookahead_sk.optimization._lift import check_kernel, is_default, lift
+from lookahead_sk.optimization._lift import is_default, kernels_to_try, lift
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
 from lookahead_sk.optimization._posterior import Posterior, condition, moments
 from lookahead_sk.optimization._transforms import Array, Kind, OutputTransform, fit_transform
@@ -52,7 +53,7 @@ _NOISY_START = 0.1
 _LARGE = 300
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
-_JITTER = 1e-9
+_JITTER = 1e-11
 # Below this share of the prior variance observations count as exact.
 _EXACT_NOISE = 1e-4
 
@@ -81,7 +82,7 @@ class MapGaussianProcess(GaussianProcessRegressor):
         constants = self._constants()
         if constants.differences is not None:
             likelihood, slope = matern_log_likelihood(
-                theta, constants.differences, self.y_train_, self.alpha
+                theta, constants.differences, self.y_train_, self.alpha, self.kernel_.k1.k2.nu
             )
         else:
             likelihood, slope = super().log_marginal_likelihood(theta, True, clone_kernel)
@@ -162,7 +163,8 @@ def fit_surrogate(
     y : ndarray of shape (n, 1 + m)
         Outputs, objective first; rows of NaN are failed evaluations, and at least one is not.
     kernel : scikit-learn kernel, optional
-        Covariance to fit; by default `default_kernel`.
+        Covariance to fit; by default the evidence chooses between Matern 5/2 and squared
+        exponential, output by output.
     thetas : sequence of ndarray, optional
         Hyper-parameters of the last fit, where the search starts besides the prior's mode.
     output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
@@ -173,16 +175,16 @@ def fit_surrogate(
     Surrogate
         The fitted processes; cost O(J n^3) an iteration of the fit.
     """
-    kernel = check_kernel(kernel, x.shape[1])
+    kernels = kernels_to_try(kernel, x.shape[1])
     ran = ~np.isnan(y).any(axis=1)
     fits = []
     with few_threads(len(x)):
         for j, column in enumerate(y[ran].T):
             kinds = TRANSFORMS[output_transform][min(j, 1)]
             start = _start(thetas, j, y.shape[1])
-            fits.append(_fit_output(kernel, x[ran], column, kinds, start, is_constraint=j > 0))
+            fits.append(_fit_output(kernels, x[ran], column, kinds, start, is_constraint=j > 0))
         if not ran.all():
-            fits.append(_fit_runs(kernel, x, ran, _start(thetas, len(fits), len(fits) + 1)))
+            fits.append(_fit_runs(kernels[0], x, ran, _start(thetas, len(fits), len(fits) + 1)))
     masks = [ran] * y.shape[1] + [np.ones_like(ran)] * (len(fits) - y.shape[1])
     return _assemble(x, y, fits, masks)
 
@@ -222,7 +224,7 @@ class _OutputFit:
 
 
 def _fit_output(
-    kernel: sk.Kernel,
+    kernels: Sequence[sk.Kernel],
     x: Array,
     column: Array,
     kinds: tuple[Kind, ...],
@@ -230,9 +232,9 @@ def _fit_output(
     *,
     is_constraint: bool,
 ) -> _OutputFit:
-    """Fit under each transform and keep the one with the largest evidence, user's units."""
+    """Fit each kernel under each transform, keep the pair of largest evidence, user's units."""
     best, best_evidence = None, -math.inf
-    for kind in kinds:
+    for kind, kernel in itertools.product(kinds, kernels):
         transform = fit_transform(column, kind, is_constraint=is_constraint)
         target = transform.forward(column)
         model, n_iter = _fit_one(kernel, x, target - transform.offset, start)
@@ -296,7 +298,7 @@ def _condition_safely(
 ) -> Posterior:
     """Condition with the smallest jitter that keeps the Cholesky factor."""
     prior = kernel.diag(x[:1])[:, 0]
-    for jitter in (_JITTER, 1e-7, 1e-5):
+    for jitter in (_JITTER, 1e-9, 1e-7, 1e-5):
         try:
             return condition(kernel, x, y, noise + jitter * prior, offset, mask)
         except torch.linalg.LinAlgError:

@@ -17,6 +17,7 @@ from lookahead_sk.routing._facts import ResponseFacts
 from lookahead_sk.routing._features import LexicalFeatures, new_vectorizer
 from lookahead_sk.routing._foresight import ReferenceResponses
 from lookahead_sk.routing._kinds import Kinds
+from lookahead_sk.routing._neighbours import Neighbours
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -25,8 +26,8 @@ def _record_types() -> dict[str, type]:
     from lookahead_sk.routing._lm._network import NetworkState
     from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
-    known = (Kinds, ResponseFacts, ReferenceResponses, LexicalFeatures, NetworkState, Vocabulary)
-    return {cls.__name__: cls for cls in known}
+    known = (Kinds, Neighbours, ResponseFacts, ReferenceResponses, LexicalFeatures)
+    return {cls.__name__: cls for cls in (*known, NetworkState, Vocabulary)}
 
 
 def encode_value(value: Any, name: str, arrays: Arrays) -> Any:

@@ -28,6 +28,7 @@ from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._foresight import ReferenceResponses, keep_references
 from lookahead_sk.routing._inputs import Floats, ScoreTable
 from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_axes, fit_kinds
+from lookahead_sk.routing._neighbours import Neighbours, fit_neighbours
 from lookahead_sk.routing._settings import Settings
 from lookahead_sk.routing._training import (
     TrainingData,
@@ -179,7 +180,7 @@ class EmbeddingApproach(Approach):
         """Means over kinds of prompt, blended with the network where that was better."""
         router = self.router
         features, latents, logits = self._foresee(X)
-        kinds: Kinds = router.kinds_
+        kinds: Kinds | Neighbours = router.kinds_
         local = kinds.predict(_space(features, latents, router.feature_scale_))
         network = to_units(logits, router.score_range_)
         blend: float = router.blend_
@@ -204,12 +205,14 @@ def _join(embeddings: Floats32, lexical: LexicalFeatures | None, prompts: Any) -
     return embeddings if lexical is None else np.hstack([embeddings, lexical.transform(prompts)])
 
 
-def _choose_kinds(observed: Observed, latents: Floats32) -> tuple[Kinds, float | None, Floats]:
+def _choose_kinds(
+    observed: Observed, latents: Floats32
+) -> tuple[Kinds | Neighbours, float | None, Floats]:
     """The kinds that foresee best which model scores higher on prompts held out.
 
-    Candidates are three grains and, where there are latents, two shares of the prompt's own
-    features in the variance of the space. Returns the kinds, the scale of the features and the
-    held-out quality (n, K).
+    Candidates are two grains, a few nearest neighbours and, where there are latents, two shares of
+    the prompt's own features in the variance of the space. Returns the kinds, the scale of the
+    features and the held-out quality (n, K).
     """
     scores, seed = observed.table.scores, observed.attributes["seed_"]
     scales: list[float | None] = [None]
@@ -217,13 +220,15 @@ def _choose_kinds(observed: Observed, latents: Floats32) -> tuple[Kinds, float |
         features = max(float(observed.features.var(axis=0).sum()), 1e-12)
         ratio = float(flat(latents).var(axis=0).sum()) / features
         scales = [float(np.sqrt(share * ratio)) for share in FEATURE_SHARES]
-    candidates = []
+    candidates: list[tuple[float, Kinds | Neighbours, float | None, Floats]] = []
     for scale in scales:
         space = _space(observed.features, latents, scale)
         axes = fit_axes(space, seed)
         projected = space if axes is None else space @ axes
-        for grain in GRAINS:
-            kinds, held_out = fit_kinds(projected, scores, grain, seed, axes)
+        found: list[tuple[Kinds | Neighbours, Floats]] = []
+        found += [fit_kinds(projected, scores, grain, seed, axes) for grain in GRAINS]
+        found += filter(None, [fit_neighbours(projected, scores, axes)])
+        for kinds, held_out in found:
             error = difference_error(held_out, scores, np.ones(len(scores)))
             candidates.append((error, kinds, scale, held_out))
     _, kinds, scale, held_out = min(candidates, key=lambda candidate: candidate[0])

@@ -41,8 +41,9 @@ class Grain(NamedTuple):
     shrinkage: float
 
 
-# From noisy scores, where only large kinds can be trusted, to scores that follow the prompt.
-GRAINS = (Grain((160, 80, 40), 5.0), Grain((40, 20, 10), 2.0), Grain((12, 6), 1.0))
+# From noisy scores, where only large kinds can be trusted, to scores that follow the prompt; where
+# they follow it closely, `_neighbours` takes over.
+GRAINS = (Grain((160, 80, 40), 5.0), Grain((40, 20, 10), 2.0))
 
 
 @dataclass

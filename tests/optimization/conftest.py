@@ -53,7 +53,7 @@ def _draw_case(
         y[1:] = 0.2 + np.abs(y[1:])
     scales = rng.uniform(0.3, 0.6, 1 + m)
     lengths = torch.tensor(scales).reshape(-1, 1, 1).expand(-1, 1, d)
-    kernel = Product(Constant(torch.ones(1 + m, 1, 1).double()), Matern(lengths, 2.5))
+    kernel = Product(Constant(torch.ones(1 + m, 1, 1).double()), Matern(lengths, (2.5,) * (1 + m)))
     noises, offset = torch.full((1 + m,), noise, dtype=torch.float64), torch.zeros(1 + m).double()
     posterior = condition(kernel, torch.tensor(x), torch.tensor(y), noises, offset)
     return Case(x, y, scales, posterior)

@@ -48,7 +48,7 @@ def _draw(seed):
 def _posterior(domain, truth, data):
     lengths = torch.tensor(SCALES, dtype=torch.float64).reshape(2, 1, 1)
     return condition(
-        Matern(lengths, 2.5),
+        Matern(lengths, (2.5, 2.5)),
         torch.tensor(domain[data]),
         torch.tensor(truth[:, data]),
         torch.full((2,), 1e-9, dtype=torch.float64),
@@ -120,7 +120,7 @@ def _problem(seed=0, n=12, snap=lambda x: x, is_free=(True, True)):
     x = rng.random((n, 2))
     y = np.stack([np.sin(6 * x[:, 0]) + x[:, 1] ** 2, 0.4 - x[:, 0] * x[:, 1]])
     posterior = condition(
-        Matern(torch.full((2, 1, 2), 0.5, dtype=torch.float64), 2.5),
+        Matern(torch.full((2, 1, 2), 0.5, dtype=torch.float64), (2.5, 2.5)),
         torch.tensor(x),
         torch.tensor(y),
         torch.full((2,), 1e-8, dtype=torch.float64),
@@ -187,6 +187,20 @@ def test_a_believed_point_is_data_and_lowers_the_incumbent():
     assert (after.variance < 1e-6).all()
     assert believed.incumbent <= problem.incumbent
     assert log_eic_at(after, believed.incumbent) < log_eic_at(before, problem.incumbent) - 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_keeps_half_of_what_eic_would_gain_at_once(seed):
+    problem = _problem(seed)
+    points, values = maximize_eic(problem, Settings(), seed)
+    batch, _ = maximize_two_step(problem, Settings(), 1, seed)
+    at = moments(problem.posterior, batch)
+    assert log_eic_at(at, problem.incumbent) >= values[0] + np.log(0.5) - 1e-3
+    far = problem.posterior.x[:1]  # a data point: nothing can be gained there at once
+    candidates = second_candidates(problem, points, Settings(), seed)
+    shift = float(values[0])
+    kept = choose(problem, candidates, points[:1], far[None], Settings(), seed, shift)
+    torch.testing.assert_close(kept, points[:1])
 
 
 def test_only_legal_points_are_returned_where_the_space_is_discrete():

@@ -305,7 +305,7 @@ BAD_PARAMETERS = [
     ({"output_transform": "log"}, "output_transform"),
     ({"kernel": sk.RBF([1.0, 1.0, 1.0])}, "1 or 2 length-scales"),
     ({"kernel": sk.DotProduct()}, "made of ConstantKernel"),
-    ({"kernel": sk.Matern(nu=0.7)}, "nu 0.5, 1.5 or 2.5"),
+    ({"kernel": sk.Matern(nu=0.7)}, "nu 0.5, 1.5, 2.5 or inf"),
     ({"kernel": sk.WhiteKernel() * sk.RBF()}, "scaled by a constant"),
     ({"n_fantasies": 1.5}, "n_fantasies"),
     ({"device": "tpu"}, "device"),

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import approx_fprime
 from scipy.stats import lognorm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
-from lookahead_sk.optimization._lift import default_kernel, is_default
+from lookahead_sk.optimization._lift import default_kernel, is_default, lift
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
 from lookahead_sk.optimization._predict import latent_moments, predict_moments
 from lookahead_sk.optimization._surrogate import (
@@ -21,14 +22,16 @@ def _data(n=25, seed=0):
     return x, np.stack([np.sin(5 * x[:, 0]) + x[:, 1], x.sum(axis=1) - 1], axis=1)
 
 
-def test_the_fast_likelihood_is_scikit_learns_with_its_gradient():
+@pytest.mark.parametrize("nu", [2.5, np.inf])
+def test_the_fast_likelihood_is_scikit_learns_with_its_gradient(nu):
     rng = np.random.default_rng(1)
     x, y = rng.random((17, 3)), rng.standard_normal(17)
-    kernel = default_kernel(3)
+    kernel = default_kernel(3, nu)
     theta = kernel.theta + 0.5 * rng.standard_normal(5)
+    theta[-1] = np.log(1e-3)  # else the squared exponential's condition number hides the digits
     model = GaussianProcessRegressor(kernel, optimizer=None, alpha=1e-9).fit(x, y)
     expected, slope = model.log_marginal_likelihood(theta, eval_gradient=True)
-    value, gradient = matern_log_likelihood(theta, squared_differences(x), y, 1e-9)
+    value, gradient = matern_log_likelihood(theta, squared_differences(x), y, 1e-9, nu)
     assert value == pytest.approx(expected, rel=1e-10)
     np.testing.assert_allclose(gradient, slope, rtol=1e-8)
 
@@ -36,7 +39,7 @@ def test_the_fast_likelihood_is_scikit_learns_with_its_gradient():
 def test_a_covariance_that_is_not_positive_definite_has_likelihood_zero():
     x = np.zeros((4, 1))
     value, gradient = matern_log_likelihood(
-        np.array([0.0, 0.0, -40.0]), squared_differences(x), np.arange(4.0), 0.0
+        np.array([0.0, 0.0, -40.0]), squared_differences(x), np.arange(4.0), 0.0, 2.5
     )
     assert value == -np.inf
     assert np.isfinite(gradient).all()
@@ -78,6 +81,25 @@ def test_a_fit_interpolates_exact_data_and_warms_the_next_one():
     assert (std < 0.05).all()
     again = fit_surrogate(x, y, thetas=surrogate.thetas)
     assert again.n_iter < surrogate.n_iter
+
+
+def test_the_evidence_chooses_the_smoothness_of_every_output():
+    """A smooth objective and a rough constraint, each drawn from its own kernel's prior."""
+    rng = np.random.default_rng(7)
+    x = rng.random((60, 2))
+    rough = sk.Matern(np.full(2, 0.5), nu=0.5)(x)
+    draw = np.linalg.cholesky(rough + 1e-9 * np.eye(60)) @ rng.standard_normal(60)
+    y = np.stack([np.sin(3 * x[:, 0]) * np.cos(2 * x[:, 1]), draw], axis=1)
+    nu = fit_surrogate(x, y, output_transform="none").posterior.kernel.first.second.nu
+    assert nu == (np.inf, 2.5)
+
+
+def test_outputs_of_different_smoothness_share_one_lifted_kernel():
+    kernels = [default_kernel(2, nu) for nu in (2.5, np.inf, 2.5)]
+    a, b = np.random.default_rng(0).random((2, 5, 2))
+    together = lift(kernels)(torch.tensor(a), torch.tensor(b)).numpy()
+    for one, kernel in zip(together, kernels, strict=True):
+        np.testing.assert_allclose(one, kernel(a, b), rtol=1e-12)
 
 
 def test_noise_is_recognised_as_noise():

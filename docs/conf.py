@@ -1,0 +1,57 @@
+"""Sphinx configuration: `make docs` builds the site without a network."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import lookahead_sk
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+project = "lookahead_sk"
+author = "The lookahead_sk developers"
+copyright = "2026, the lookahead_sk developers"
+release = version = lookahead_sk.__version__
+
+templates_path = ["_templates"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "results", "auto_examples/*.ipynb", "sg_execution_times.rst"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "inherited-members": False, "undoc-members": False}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "lookahead_sk"
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_sidebars = {"index": []}
+html_show_sourcelink = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"__init__\.py|demo",
+    "remove_config_comments": True,
+    "show_memory": False,
+    "plot_gallery": "True",
+}
+
+# The gallery saves its figures; pyplot warns that it cannot show them.
+warnings.filterwarnings("ignore", message=".*is non-interactive.*")

@@ -1,0 +1,115 @@
+"""Quality by the nearest training prompts in the space of foreseen responses.
+
+Where scores follow the prompt closely, the few prompts that will be answered most alike say more
+than the mean of a kind (`_kinds`), which is for noisy scores.
+
+==  ==========================================================================
+z   (n, a) foreseen responses and features of the training prompts, on the axes
+y   (n, K) scores, NaN where not observed
+==  ==========================================================================
+
+quality_k(x) = (sum_{i in N(x)} y_ik + kappa ybar_k) / (#{i in N(x): y_ik observed} + kappa),
+averaged over neighbourhoods N of several sizes: one size alone is a noisy choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
+
+SIZES = (6, 12, 24)
+SHRINKAGE = 0.5
+_CHUNK = 2_000_000  # distances at a time: 8 MB
+
+
+@dataclass
+class Neighbours:
+    """The training prompts, as far as nearest neighbours need them.
+
+    Attributes
+    ----------
+    axes : ndarray of shape (f, a) or None
+        Projection of the foreseen responses, when there are too many of them.
+    points : ndarray of shape (n, a)
+        Training prompts.
+    scores : ndarray of shape (n, K)
+        Their scores, NaN where not observed.
+    sizes : tuple of int
+        Sizes of the neighbourhoods.
+    """
+
+    axes: Floats32 | None
+    points: Floats32
+    scores: Floats
+    sizes: tuple[int, ...]
+
+    def predict(self, foreseen: Floats32) -> Floats:
+        """Shrunken mean scores (n, K) of the nearest training prompts."""
+        z = foreseen if self.axes is None else foreseen @ self.axes
+        near = _nearest(z, self.points, max(self.sizes), own=False)
+        return _means(self.scores, near, self.sizes)
+
+
+def _nearest(z: Floats32, points: Floats32, k: int, *, own: bool) -> npt.NDArray[np.intp]:
+    """Rows of the k nearest points in order of distance, (n, k); without itself if z are they."""
+    norms = (points**2).sum(axis=1)
+    rows = max(1, _CHUNK // len(points))
+    parts = []
+    for start in range(0, len(z), rows):
+        squared = norms - 2.0 * (z[start : start + rows] @ points.T)
+        if own:
+            here = np.arange(len(squared))
+            squared[here, start + here] = np.inf
+        near = np.argpartition(squared, k - 1, axis=1)[:, :k]
+        order = np.take_along_axis(squared, near, axis=1).argsort(axis=1, kind="stable")
+        parts.append(np.take_along_axis(near, order, axis=1))
+    return np.concatenate(parts)
+
+
+def _means(scores: Floats, near: npt.NDArray[np.intp], sizes: tuple[int, ...]) -> Floats:
+    overall = np.nanmean(scores, axis=0)
+    found = scores[near]  # (n, k, K)
+    total = np.nancumsum(found, axis=1) + SHRINKAGE * overall
+    count = np.cumsum(~np.isnan(found), axis=1) + SHRINKAGE
+    last = np.array(sizes) - 1
+    mean: Floats = (total[:, last] / count[:, last]).mean(axis=1)
+    return mean
+
+
+def fit_neighbours(
+    projected: Floats32, scores: Floats, axes: Floats32 | None = None
+) -> tuple[Neighbours, Floats] | None:
+    """Neighbourhoods of several sizes, and their quality on prompts held out.
+
+    Parameters
+    ----------
+    projected : ndarray of shape (n, a)
+        Foreseen responses of the training prompts, each by members that did not train on it, on
+        the axes.
+    scores : ndarray of shape (n, K)
+        Scores, NaN where not observed.
+    axes : ndarray of shape (f, a), optional
+        The axes, for new prompts; None where the responses were not projected.
+
+    Returns
+    -------
+    neighbours : Neighbours
+        For new prompts.
+    held_out : ndarray of shape (n, K)
+        Quality of the training prompts, each without its own score. None instead of both where
+        there are too few prompts.
+
+    Notes
+    -----
+    Time grows with n squared, in matrix products: half a second for 10,000 prompts on one core.
+    """
+    sizes = tuple(k for k in SIZES if k < len(scores))
+    if not sizes:
+        return None
+    near = _nearest(projected, projected, max(sizes), own=True)
+    return Neighbours(axes, projected, scores, sizes), _means(scores, near, sizes)
