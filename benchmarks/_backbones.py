@@ -38,6 +38,7 @@ def smollm2(cache: Path, n_layers: int | None = None) -> Any:
             file.parent, gguf_file=file.name, dtype=torch.float32
         )
         # The object as loaded cannot be saved; a fresh one with its weights can.
+        del loaded.config.quantization_config
         fresh = AutoModelForCausalLM.from_config(loaded.config, dtype=torch.float32)
         fresh.load_state_dict(loaded.state_dict())
         fresh.save_pretrained(folder)

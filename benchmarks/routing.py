@@ -37,29 +37,23 @@ N_FOLDS = 5
 EMBEDDING, LENGTH, FORM, LIKENESS = slice(0, 16), slice(16, 17), slice(17, 21), slice(21, 23)
 
 
-class SomeFacts(EmbeddingApproach):
-    """The embedding approach with only some groups of facts; the others count as unknown."""
+class AblatedApproach(EmbeddingApproach):
+    """Foresees only some groups of facts; the others count as unknown."""
+
+    groups: tuple[slice, ...] = ()
 
     def _fit_facts(self, *given: Any) -> Any:
         facts, values = super()._fit_facts(*given)
         kept = np.full_like(values, np.nan)
-        for group in self.router.groups:
+        for group in self.groups:
             kept[..., group] = values[..., group]
         return facts, kept
 
 
-class Ablated(LookaheadRouter):
-    """The default router, foreseeing only some groups of facts."""
-
-    groups: tuple[slice, ...] = ()
-
-    def _approach(self, name: str) -> Any:
-        return SomeFacts(self)
-
-
 def foreseeing(*groups: slice) -> type[LookaheadRouter]:
     """A router class that foresees these groups of facts only."""
-    return type("Ablated", (Ablated,), {"groups": groups})
+    approach = type("Some", (AblatedApproach,), {"groups": groups})
+    return type("Ablated", (LookaheadRouter,), {"_approach": lambda self, name: approach(self)})
 
 
 def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:

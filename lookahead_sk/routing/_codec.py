@@ -26,16 +26,8 @@ def _record_types() -> dict[str, type]:
     from lookahead_sk.routing._lm._network import NetworkState
     from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
-    known = (
-        Kinds,
-        Neighbours,
-        ResponseFacts,
-        ReferenceResponses,
-        LexicalFeatures,
-        NetworkState,
-        Vocabulary,
-    )
-    return {cls.__name__: cls for cls in known}
+    known = (Kinds, Neighbours, ResponseFacts, ReferenceResponses, LexicalFeatures)
+    return {cls.__name__: cls for cls in (*known, NetworkState, Vocabulary)}
 
 
 def encode_value(value: Any, name: str, arrays: Arrays) -> Any:

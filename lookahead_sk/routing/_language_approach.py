@@ -53,7 +53,7 @@ from lookahead_sk.routing._settings import DEFAULT_BACKBONES, Settings
 
 MAX_LENGTH = 2048
 N_LEXICAL = 64  # tf-idf features of a response, of which the facts keep principal components
-PATIENCE = 2  # epochs without a better validation score
+PATIENCE = 5  # epochs without a better validation score; learning can begin late
 
 
 class ObservedTexts(NamedTuple):

@@ -77,8 +77,7 @@ class LookaheadRouter(
         ``round(1 / validation_fraction)`` members, so that every prompt is held out by one.
     early_stopping : bool, default=True
         Keep the weights of the epoch that does best on held-out prompts, and stop when none has
-        been better for 5 epochs (2 epochs for ``"masked"`` and ``"causal"``). False trains
-        ``max_epochs`` epochs and keeps the last.
+        been better for 5 epochs. False trains ``max_epochs`` epochs and keeps the last.
     n_frozen_layers : int, default=0
         Lowest layers of the backbone that are not trained; with any, its embeddings are not either.
     lora_rank : int or None, default=None

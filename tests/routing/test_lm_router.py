@@ -19,9 +19,9 @@ from lookahead_sk import LookaheadRouter
 BACKBONES = {"masked": "bert", "causal": "llama"}
 QUICK = {
     "response_tokens": 3,
-    "max_epochs": 10,
+    "max_epochs": 14,
     "batch_size": 8,
-    "learning_rate": 2e-3,
+    "learning_rate": 1.5e-3,
     "random_state": 0,
 }
 each_approach = pytest.mark.parametrize("approach", list(BACKBONES))
@@ -43,7 +43,9 @@ def fitted(data):
     prompts, scores, responses = data
     names = pd.DataFrame(scores, columns=["small", "large"])
     return {
-        approach: router(approach, fact_weight=0.5).fit(prompts, names, responses=responses)
+        approach: router(approach, response_weight=1.0, fact_weight=0.2, batch_size=4).fit(
+            prompts, names, responses=responses
+        )
         for approach in BACKBONES
     }
 
@@ -67,7 +69,7 @@ def test_modernbert_and_gpt2_learn_it_too(backbone, data):
 
 def test_the_head_of_the_paper_learns_it_too(data):
     prompts, scores, responses = data
-    made = router(head="cls").fit(prompts, scores, responses=responses)
+    made = router(head="cls", learning_rate=1e-3).fit(prompts, scores, responses=responses)
     new_prompts, new_scores, _ = learnable(120, seed=7)
     assert made.score(new_prompts, new_scores) > 0.95
 
@@ -100,22 +102,26 @@ def test_foresee_tells_what_the_backbone_expects(fitted, approach):
 
 
 @each_approach
-@pytest.mark.parametrize("how", ["pickle", "joblib", "clone"])
+@pytest.mark.parametrize("how", ["pickle", "joblib"])
 def test_a_stored_router_predicts_the_same(fitted, data, approach, how, tmp_path):
     made, prompts = fitted[approach], data[0][:9]
     expected = made.predict_quality(prompts)
     if how == "pickle":
         loaded = pickle.loads(pickle.dumps(made))
-    elif how == "joblib":
+    else:
         joblib.dump(made, tmp_path / "router.joblib")
         loaded = joblib.load(tmp_path / "router.joblib")
-    else:
-        copy = clone(made)
-        with pytest.raises(NotFittedError):
-            copy.predict(prompts)
-        names = pd.DataFrame(data[1], columns=["small", "large"])
-        loaded = copy.fit(data[0], names, responses=data[2])
     assert_allclose(loaded.predict_quality(prompts), expected, atol=1e-6)
+
+
+@each_approach
+def test_a_clone_is_unfitted_and_learns_the_same(data, approach):
+    made = router(approach, max_epochs=1).fit(data[0], data[1], responses=data[2])
+    copy = clone(made)
+    with pytest.raises(NotFittedError):
+        copy.predict(data[0])
+    copy.fit(data[0], data[1], responses=data[2])
+    assert_array_equal(copy.predict_quality(data[0][:9]), made.predict_quality(data[0][:9]))
 
 
 def test_the_fitted_state_holds_no_torch_tensor(fitted):
@@ -201,11 +207,11 @@ def test_cross_validation_slices_responses(data):
 def test_lora_learns_it_and_leaves_plain_weights(data):
     pytest.importorskip("peft")
     prompts, scores, responses = data
-    made = router(lora_rank=8, learning_rate=5e-3, max_epochs=12)
+    made = router("causal", lora_rank=8, learning_rate=5e-3, max_epochs=6)
     made.fit(prompts, scores, responses=responses)
     assert not any("lora" in name for name in made.network_.weights)
     new_prompts, new_scores, _ = learnable(120, seed=7)
-    assert made.score(new_prompts, new_scores) > 0.9
+    assert made.score(new_prompts, new_scores) > 0.95
 
 
 def test_bfloat16_runs_on_a_cpu_and_agrees(data):

@@ -162,6 +162,8 @@ def load_backbone(backbone: Any, approach: str) -> tuple[LanguageModel, Vocabula
     check_backbone(backbone)
     if isinstance(backbone, tuple | list):
         model, tokenizer = backbone
+        if getattr(model, "is_quantized", False):
+            reject("backbone", "a model in floating point, which can be trained", "a quantized one")
         model = copy.deepcopy(model).float().cpu()
         if model.base_model is not model and _own_head(model) is None:
             model = model.base_model  # a classifier, say: its head is of no use here

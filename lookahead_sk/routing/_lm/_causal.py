@@ -14,15 +14,9 @@ from torch import Tensor, nn
 
 from lookahead_sk._validation import reject
 from lookahead_sk.routing._lm._backbone import LanguageModel
-from lookahead_sk.routing._lm._cross_entropy import mean_over_responses, token_losses
+from lookahead_sk.routing._lm._cross_entropy import response_token_loss
 from lookahead_sk.routing._lm._heads import Foreseen, Heads
-from lookahead_sk.routing._lm._sequences import (
-    IGNORED,
-    CausalBatch,
-    Responses,
-    Tokens,
-    causal_batch,
-)
+from lookahead_sk.routing._lm._sequences import CausalBatch, Responses, Tokens, causal_batch, until
 from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
 TOKEN_NOISE = 0.02
@@ -170,22 +164,8 @@ class CausalLookahead(nn.Module):
         hidden = self._hidden(batch).unflatten(0, (n, self.n_models))
         latents = hidden[:, :, 0]
         logits, facts = self.heads(latents, latents.mean(dim=1))
-        return Foreseen(latents, logits, facts, self._token_loss(hidden, batch.labels))
-
-    def _token_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        """Mean over responses of the cross-entropy of the token that follows."""
-        is_labelled = labels != IGNORED
-        if not is_labelled.any():
-            return hidden.new_zeros((), dtype=torch.float32)
-        losses = token_losses(
-            hidden[is_labelled],
-            labels[is_labelled],
-            self.language_model.vocabulary_logits,
-            self.language_model.n_vocabulary,
-        )
-        n_responses = labels.shape[0] * labels.shape[1]
-        number = torch.arange(n_responses, device=labels.device).view(*labels.shape[:2], 1)
-        return mean_over_responses(losses, number.expand_as(labels)[is_labelled], n_responses)
+        loss = response_token_loss(hidden, batch.labels, self.language_model)
+        return Foreseen(latents, logits, facts, loss)
 
     @torch.no_grad()
     def expect(self, batch: CausalBatch) -> list[list[Tokens]]:
@@ -210,8 +190,4 @@ class CausalLookahead(nn.Module):
             position = position + 1
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         tokens = torch.stack(found, dim=1).unflatten(0, (-1, self.n_models)).tolist()
-        return [[_until(cell, self.vocabulary.eos) for cell in row] for row in tokens]
-
-
-def _until(tokens: Tokens, end: int | None) -> Tokens:
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+        return [[until(cell, self.vocabulary.eos) for cell in row] for row in tokens]

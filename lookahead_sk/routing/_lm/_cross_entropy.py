@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lookahead_sk.routing._lm._backbone import LanguageModel
+from lookahead_sk.routing._lm._sequences import IGNORED
+
 MAX_LOGITS = 2**23  # 32 MB in float32: logits of more are never held at once
 
 
@@ -84,3 +87,34 @@ def mean_over_responses(losses: Tensor, response: Tensor, n_responses: int) -> T
     count = zeros.index_add(0, response, torch.ones_like(losses))
     means = total / count.clamp_min(1)
     return means.sum() / (count > 0).sum().clamp_min(1)
+
+
+def response_token_loss(hidden: Tensor, labels: Tensor, language_model: LanguageModel) -> Tensor:
+    """Mean over responses of the cross-entropy of their labelled tokens.
+
+    Parameters
+    ----------
+    hidden : Tensor of shape (n, K, m, d)
+        Hidden states.
+    labels : Tensor of shape (n, K, m)
+        True tokens; logits are computed only where there is one.
+    language_model : LanguageModel
+        Whose vocabulary head is used.
+
+    Returns
+    -------
+    Tensor
+        Scalar, float32; 0 when nothing is labelled.
+    """
+    is_labelled = labels != IGNORED
+    if not is_labelled.any():
+        return hidden.new_zeros((), dtype=torch.float32)
+    losses = token_losses(
+        hidden[is_labelled],
+        labels[is_labelled],
+        language_model.vocabulary_logits,
+        language_model.n_vocabulary,
+    )
+    n_responses = labels.shape[0] * labels.shape[1]
+    number = torch.arange(n_responses, device=labels.device).view(*labels.shape[:2], 1)
+    return mean_over_responses(losses, number.expand_as(labels)[is_labelled], n_responses)

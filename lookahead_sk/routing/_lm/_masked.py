@@ -15,15 +15,9 @@ from torch import Tensor, nn
 
 from lookahead_sk._validation import reject
 from lookahead_sk.routing._lm._backbone import LanguageModel
-from lookahead_sk.routing._lm._cross_entropy import mean_over_responses, token_losses
+from lookahead_sk.routing._lm._cross_entropy import response_token_loss
 from lookahead_sk.routing._lm._heads import Foreseen, Heads
-from lookahead_sk.routing._lm._sequences import (
-    IGNORED,
-    MaskedBatch,
-    Responses,
-    Tokens,
-    masked_batch,
-)
+from lookahead_sk.routing._lm._sequences import MaskedBatch, Responses, Tokens, masked_batch, until
 from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
 TOKEN_NOISE = 0.02
@@ -136,23 +130,10 @@ class MaskedLookahead(nn.Module):
         hidden = self._hidden(batch)
         latents = self._blocks(batch, hidden).mean(dim=2)
         logits, facts = self.heads(latents, hidden[:, 0])
-        loss = self._token_loss(self._blocks(batch, hidden), self._blocks(batch, batch.labels))
-        return Foreseen(latents, logits, facts, loss)
-
-    def _token_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        """Mean over responses of the cross-entropy at hidden slots, (n, K, m, d) and (n, K, m)."""
-        is_labelled = labels != IGNORED
-        if not is_labelled.any():
-            return hidden.new_zeros((), dtype=torch.float32)
-        losses = token_losses(
-            hidden[is_labelled],
-            labels[is_labelled],
-            self.language_model.vocabulary_logits,
-            self.language_model.n_vocabulary,
+        loss = response_token_loss(
+            self._blocks(batch, hidden), self._blocks(batch, batch.labels), self.language_model
         )
-        n_responses = labels.shape[0] * labels.shape[1]
-        number = torch.arange(n_responses, device=labels.device).view(*labels.shape[:2], 1)
-        return mean_over_responses(losses, number.expand_as(labels)[is_labelled], n_responses)
+        return Foreseen(latents, logits, facts, loss)
 
     @torch.no_grad()
     def expect(self, batch: MaskedBatch) -> list[list[Tokens]]:
@@ -161,11 +142,7 @@ class MaskedLookahead(nn.Module):
         rows = hidden.flatten(0, 2).split(4096)
         best = torch.cat([self.language_model.vocabulary_logits(h).argmax(dim=-1) for h in rows])
         tokens = best.view(hidden.shape[:3]).tolist()
-        return [[_until(cell, self.vocabulary.sep) for cell in row] for row in tokens]
-
-
-def _until(tokens: Tokens, end: int | None) -> Tokens:
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+        return [[until(cell, self.vocabulary.sep) for cell in row] for row in tokens]
 
 
 def attention_masks(batch: MaskedBatch, config: Any) -> Any:

@@ -222,3 +222,8 @@ def _followers(response: Tokens | None, n_tokens: int, eos: int | None) -> Token
         return []
     shown = list(response[:n_tokens])
     return [*shown, eos] if len(shown) < n_tokens and eos is not None else shown
+
+
+def until(tokens: Tokens, end: int | None) -> Tokens:
+    """The tokens before the first ``end``; all of them where there is none."""
+    return tokens[: tokens.index(end)] if end in tokens else tokens
