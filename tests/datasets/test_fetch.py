@@ -171,15 +171,16 @@ def test_a_folder_without_data_and_a_benchmark_that_is_not_there_are_told(clone,
     ("content", "message"),
     [
         (b"not gzip", "must be gzipped JSON lines"),
-        (gzip.compress(b"{}")[:-4], "must be gzipped JSON lines"),
-        (gzip.compress(b"{"), "must be gzipped JSON lines"),
-        (gzip.compress(b"{}"), "line 1 of .* must be a JSON object with benchmark"),
+        (gzip.compress(b"{}", mtime=0)[:-4], "must be gzipped JSON lines"),
+        (gzip.compress(b"{", mtime=0), "must be gzipped JSON lines"),
+        (gzip.compress(b"{}", mtime=0), "line 1 of .* must be a JSON object with benchmark"),
         (
             gzip.compress(
                 json.dumps(
                     {"benchmark": "MATH", "prompt_id": 1, "prompt": "", "responses": [""] * 4,
                      "response_chars": [0] * 5, "scores": [0] * 5, "split": "test"}
-                ).encode()
+                ).encode(),
+                mtime=0,
             ),
             "line 1 of .* must have one response, length and score",
         ),
