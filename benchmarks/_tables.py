@@ -106,7 +106,7 @@ def print_paired(runs: Runs, problems: Sequence[str], first: str, second: str) -
     print("|---|---|---|---|---|---|")
     pooled: dict[int, list[float]] = defaultdict(list)
     for problem in problems:
-        if len(present(runs, problem, [first, second])) < 2:
+        if not all((problem, method) in runs for method in (first, second)):
             continue
         curves = gap_curves(runs, problem, [first, second])
         if not len(curves[first]):
@@ -138,7 +138,7 @@ def print_ablation(runs: Runs, problems: Sequence[str], methods: Sequence[str], 
     for method in methods:
         half, full = [], []
         for problem in problems:
-            if len(present(runs, problem, [method, base])) < 2:
+            if not all((problem, one) in runs for one in (method, base)):
                 continue
             curves = gap_curves(runs, problem, [method, base])
             logs = [np.log10(np.maximum(curves[m], FLOOR)) for m in (method, base)]
