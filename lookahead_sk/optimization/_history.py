@@ -7,8 +7,18 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from lookahead_sk.optimization._space import Array, Real, Space, make_space
+from lookahead_sk.optimization._space import (
+    Array,
+    Real,
+    Space,
+    choice_as_json,
+    choice_from_json,
+    make_space,
+)
 from lookahead_sk.optimization._surrogate import Surrogate
+
+# A told point this close to a pending one, in parts of the box, is that one, rounded.
+_SAME_POINT = 2e-3
 
 
 class HistoryMixin:
@@ -130,15 +140,26 @@ class HistoryMixin:
         self._unit = np.concatenate([self._unit, unit])
         self._outputs = np.concatenate([self._outputs, outputs])
         for point in unit:
-            match = np.flatnonzero((np.abs(self._pending - point) < 1e-9).all(axis=1))
-            self._pending = np.delete(self._pending, match[:1], axis=0)
+            self._settle(point)
         self._surrogate = None
+
+    def _settle(self, point: Array) -> None:
+        """Strike a told point off the pending ones, also if it was rounded on its way."""
+        if not len(self._pending):
+            return
+        distance = np.abs(self._pending - point).max(axis=1)
+        nearest = int(distance.argmin())
+        if distance[nearest] < _SAME_POINT:
+            self._pending = np.delete(self._pending, nearest, axis=0)
 
     def _state(self) -> dict[str, Any] | None:
         """The run as JSON, None before the first ask or tell."""
         if not hasattr(self, "space_"):
             return None
-        told = self._told if isinstance(self._told, list) else self._told.tolist()
+        if self.space_.names is None:
+            told = self._told.tolist()
+        else:
+            told = [{k: choice_as_json(v) for k, v in point.items()} for point in self._told]
         return {
             "box": None if self.bounds is not None else _box_of(self.space_),
             "seed": self.seed_,
@@ -156,8 +177,11 @@ class HistoryMixin:
         space = make_space(self.bounds if state["box"] is None else state["box"])
         self._reset(space, seed=state["seed"])
         outputs = np.array(state["y"], dtype=float).reshape(-1, 1 + self.n_constraints)
+        told = state["X"]
+        if space.names is not None:
+            told = [{name: choice_from_json(v) for name, v in point.items()} for point in told]
         if len(outputs):
-            self._append(state["X"], space.encode(state["X"]), outputs)
+            self._append(told, space.encode(told), outputs)
         self._pending = np.array(state["pending"], dtype=float).reshape(-1, space.n_unit)
         self._n_asked, self._n_designed = state["n_asked"], state["n_designed"]
         self._owes_second_step = state["owes_second_step"]

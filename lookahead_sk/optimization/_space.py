@@ -180,7 +180,30 @@ class Categorical:
 
     def describe(self) -> dict[str, Any]:
         """See `Dimension`."""
-        return {"kind": "categorical", "choices": list(self.choices)}
+        return {"kind": "categorical", "choices": [choice_as_json(c) for c in self.choices]}
+
+
+def choice_as_json(choice: Any) -> Any:
+    """A choice as JSON that `choice_from_json` reads as the same type."""
+    if isinstance(choice, tuple):
+        return {"tuple": [choice_as_json(c) for c in choice]}
+    if isinstance(choice, list):
+        return [choice_as_json(c) for c in choice]
+    if isinstance(choice, np.generic):
+        return choice.item()
+    if choice is not None and not isinstance(choice, bool | int | float | str):
+        accepted = "made of numbers, strings, None, tuples and lists to be saved"
+        return reject("bounds", f"choices {accepted}", choice)
+    return choice
+
+
+def choice_from_json(value: Any) -> Any:
+    """The choice that `choice_as_json` wrote."""
+    if isinstance(value, dict):
+        return tuple(choice_from_json(v) for v in value["tuple"])
+    if isinstance(value, list):
+        return [choice_from_json(v) for v in value]
+    return value
 
 
 def _same(choice: Any, value: Any) -> bool:
@@ -333,7 +356,7 @@ def _restore_dimension(entry: dict[str, Any]) -> Any:
     if entry["kind"] == "real":
         return (entry["low"], entry["high"])
     if entry["kind"] == "categorical":
-        return entry["choices"]
+        return [choice_from_json(value) for value in entry["choices"]]
     family = getattr(scipy.stats, entry["name"])
     return family(*entry["args"], **entry["kwds"])
 
@@ -362,6 +385,9 @@ def _dimension(name: str, spec: Any) -> Dimension:
     if hasattr(spec, "dist") and hasattr(spec, "support"):
         return _from_distribution(name, spec)
     if isinstance(spec, tuple) and len(spec) == 2:
+        if any(isinstance(end, bool | str) or end is None for end in spec):
+            hint = "Choices are given as a list."
+            reject(f"bounds[{name!r}]", "two numbers, low and high", spec, hint=hint)
         low, high = as_float_array(spec, f"bounds[{name!r}]")
         return _real(repr(name), low, high)
     if isinstance(spec, list) and spec:

@@ -151,7 +151,9 @@ class CostAwareRouter(BaseRouter):
            fixed-sequence testing.
         """
         if (budget is None) == (max_loss is None):
-            reject("budget and max_loss", "one of them given", (budget, max_loss))
+            raise ValueError(
+                f"Give either budget or max_loss; got budget={budget}, max_loss={max_loss}."
+            )
         if self.costs is None:
             reject("costs", "given to tune their weight", None)
         quality, costs = self._quality_and_costs(X)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +89,27 @@ def load_encoder(encoder: Any, device: Any) -> SentenceTransformer:
     return _loaded[key]
 
 
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Silence the bar that transformers draws while it reads weights; encoders take no second."""
+    from transformers.utils import logging
+
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()
+
+
 def _load(source: str, device: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     is_local = Path(source).exists()
     try:
-        return SentenceTransformer(source, device=device, local_files_only=is_local)
+        with _no_progress_bar():
+            return SentenceTransformer(source, device=device, local_files_only=is_local)
     except Exception as error:
         raise OSError(
             f"encoder {source!r} could not be loaded: it is not a folder on this machine and "

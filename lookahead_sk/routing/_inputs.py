@@ -200,6 +200,26 @@ def check_text_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArray[
     return array
 
 
+def align_columns(table: Any, y: Any, name: str) -> Any:
+    """A table of the models in the order of the columns of ``y``, where both name them.
+
+    Columns that are only numbered, 0 to K - 1, are taken to be in order.
+
+    Raises
+    ------
+    ValueError
+        If the columns have other names.
+    """
+    if not (hasattr(table, "columns") and hasattr(y, "columns")):
+        return table
+    wanted, got = list(y.columns), list(table.columns)
+    if got == wanted or got == list(range(len(wanted))):
+        return table
+    if len(got) != len(wanted) or set(got) != set(wanted):
+        reject(name, f"a table with the columns of y, {wanted}", got)
+    return table[wanted]
+
+
 def check_numeric_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Return response embeddings as a float32 array (n, K, d), NaN where not observed."""
     accepted = f'an array of numbers of shape {(*shape, "d")} with encoder="passthrough"'

@@ -16,7 +16,7 @@ from lookahead_sk.routing._callbacks import CallbackSupportMixin, EpochTasks, wi
 from lookahead_sk.routing._cost_aware import CostAwareRouter
 from lookahead_sk.routing._costs import read_costs
 from lookahead_sk.routing._encoders import encode, load_encoder
-from lookahead_sk.routing._inputs import Floats, check_lengths
+from lookahead_sk.routing._inputs import Floats, align_columns, check_lengths
 from lookahead_sk.routing._settings import check_parameters, resolve_settings
 
 
@@ -237,8 +237,9 @@ class LookaheadRouter(
             Scores of the K models, NaN where not observed, in any unit where more is better; the
             columns of a DataFrame name the models. 1-D labels are plain classification.
         responses : array-like of str of shape (n, K), or of numbers (n, K, d), default=None
-            What the models answered; None, or NaN, where not observed. Numbers are response
-            embeddings and go with ``encoder="passthrough"``.
+            What the models answered; None, or NaN, where not observed. The columns of a DataFrame
+            are brought to the order of those of ``y``. Numbers are response embeddings and go with
+            ``encoder="passthrough"``.
         response_lengths : array-like of shape (n, K), default=None
             True lengths of the responses in any unit (characters, tokens), for logs that keep only
             the beginning of a response; measured in characters on ``responses`` when not given.
@@ -278,8 +279,8 @@ class LookaheadRouter(
             raise ValueError("X must hold at least 2 prompts; got n_samples=1, 1 sample.")
         table = self._check_y(y, n)
         shape = (n, len(table.classes))
-        responses = self._check_responses(responses, shape)
-        lengths = check_lengths(response_lengths, shape)
+        responses = self._check_responses(align_columns(responses, y, "responses"), shape)
+        lengths = check_lengths(align_columns(response_lengths, y, "response_lengths"), shape)
         read_costs(self.costs, table.classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         return Given(prompts, table, responses, lengths, seed)

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 
 from lookahead_sk import LookaheadRouter
 from lookahead_sk.datasets import make_routing
+from lookahead_sk.routing import _inputs as inputs
 
 QUICK = {"max_epochs": 8, "learning_rate": 5e-3, "lexical_features": 32, "random_state": 0}
 
@@ -342,3 +343,21 @@ def test_a_router_fitted_on_cuda_loads_on_cpu(data, encoder, tmp_path):
     joblib.dump(router, tmp_path / "router.joblib")
     loaded = joblib.load(tmp_path / "router.joblib").set_params(device="cpu")
     assert_allclose(loaded.predict_quality(data.prompts[:9]), expected, atol=1e-3)
+
+
+def test_tables_of_responses_follow_the_names_in_the_scores():
+    data = make_routing(60, random_state=0, as_frame=True)
+    backwards = list(data.scores.columns[::-1])
+    options = {"max_epochs": 1, "encoder": "passthrough", "random_state": 0}
+    X = np.random.RandomState(0).randn(60, 5)
+    lengths = data.responses.map(len)
+    plain = LookaheadRouter(**options).fit(X, data.scores, response_lengths=lengths)
+    turned = LookaheadRouter(**options)
+    turned.fit(X, data.scores, response_lengths=lengths[backwards])
+    np.testing.assert_array_equal(plain.predict_quality(X), turned.predict_quality(X))
+    numbered = data.responses.set_axis(range(6), axis=1)
+    check = inputs.align_columns
+    assert check(numbered, data.scores, "responses") is numbered
+    assert list(check(data.responses[backwards], data.scores, "responses")) != backwards
+    with pytest.raises(ValueError, match="responses must be a table with the columns of y"):
+        check(data.responses.add_prefix("m_"), data.scores, "responses")
