@@ -51,6 +51,7 @@ TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
 _RUN_LABELS = (-0.5, 1.5)
 _NOISY_START = 0.1
 _LARGE = 300
+_ENOUGH = 200
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
 _JITTER = 1e-11
@@ -221,6 +222,8 @@ class _OutputFit:
     offset: float
     model: MapGaussianProcess
     n_iter: int
+    kind: Kind = "none"
+    kernel: sk.Kernel | None = None
 
 
 def _fit_output(
@@ -232,7 +235,18 @@ def _fit_output(
     *,
     is_constraint: bool,
 ) -> _OutputFit:
-    """Fit each kernel under each transform, keep the pair of largest evidence, user's units."""
+    """Fit each kernel under each transform, keep the pair of largest evidence, user's units.
+
+    Of many data 200 decide on the pair, and only this one is fitted to all.
+    """
+    if len(x) > _LARGE and len(kinds) * len(kernels) > 1:
+        some = np.linspace(0, len(x) - 1, _ENOUGH).astype(int)
+        decided = _fit_output(
+            kernels, x[some], column[some], kinds, start, is_constraint=is_constraint
+        )
+        kinds = (decided.kind,)
+        kernels = [decided.kernel]
+        start = decided.model.kernel_.theta
     best, best_evidence = None, -math.inf
     for kind, kernel in itertools.product(kinds, kernels):
         transform = fit_transform(column, kind, is_constraint=is_constraint)
@@ -242,7 +256,7 @@ def _fit_output(
         slopes = np.log(transform.slope(column)).sum() if len(kinds) > 1 else 0.0
         evidence = model.log_marginal_likelihood_value_ + float(slopes)
         if best is None or evidence > best_evidence:
-            best = _OutputFit(transform, target, transform.offset, model, n_iter)
+            best = _OutputFit(transform, target, transform.offset, model, n_iter, kind, kernel)
             best_evidence = evidence
     if best is None:
         raise RuntimeError("no output transform to choose from")

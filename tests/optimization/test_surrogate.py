@@ -94,6 +94,16 @@ def test_the_evidence_chooses_the_smoothness_of_every_output():
     assert nu == (np.inf, 2.5)
 
 
+def test_of_many_data_some_decide_and_all_are_fitted():
+    x = np.random.default_rng(0).random((310, 1))
+    surrogate = fit_surrogate(x, np.sin(6 * x))
+    assert surrogate.posterior.kernel.first.second.nu == (np.inf,)
+    points = np.linspace(0.05, 0.95, 20)[:, None]
+    mean, _ = predict_moments(surrogate, points)
+    np.testing.assert_allclose(mean, np.sin(6 * points), atol=1e-4)
+    assert surrogate.posterior.x.shape == (310, 1)
+
+
 def test_outputs_of_different_smoothness_share_one_lifted_kernel():
     kernels = [default_kernel(2, nu) for nu in (2.5, np.inf, 2.5)]
     a, b = np.random.default_rng(0).random((2, 5, 2))
