@@ -237,8 +237,9 @@ def _fit_output(
 ) -> _OutputFit:
     """Fit each kernel under each transform, keep the pair of largest evidence, user's units.
 
-    Of many data 200 decide on the pair, and only this one is fitted to all.
+    Of many data 200 decide on the pair and whether there is noise; only this one is fitted to all.
     """
+    tries_noise = True
     if len(x) > _LARGE and len(kinds) * len(kernels) > 1:
         some = np.linspace(0, len(x) - 1, _ENOUGH).astype(int)
         decided = _fit_output(
@@ -246,12 +247,12 @@ def _fit_output(
         )
         kinds = (decided.kind,)
         kernels = [decided.kernel]
-        start = decided.model.kernel_.theta
+        start, tries_noise = decided.model.kernel_.theta, False
     best, best_evidence = None, -math.inf
     for kind, kernel in itertools.product(kinds, kernels):
         transform = fit_transform(column, kind, is_constraint=is_constraint)
         target = transform.forward(column)
-        model, n_iter = _fit_one(kernel, x, target - transform.offset, start)
+        model, n_iter = _fit_one(kernel, x, target - transform.offset, start, tries_noise)
         # The density of the data themselves: that of the targets times the slope of the map.
         slopes = np.log(transform.slope(column)).sum() if len(kinds) > 1 else 0.0
         evidence = model.log_marginal_likelihood_value_ + float(slopes)
@@ -333,10 +334,10 @@ def _incumbent(
 
 
 def _fit_one(
-    kernel: sk.Kernel, x: Array, y: Array, start: Array | None
+    kernel: sk.Kernel, x: Array, y: Array, start: Array | None, tries_noise: bool = True
 ) -> tuple[MapGaussianProcess, int]:
     """MAP fit of one output and the iterations it took."""
-    search = _MapSearch(kernel, start)
+    search = _MapSearch(kernel, start, tries_noise)
     regressor = MapGaussianProcess(kernel, alpha=_JITTER, optimizer=search)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound may be the right answer
@@ -347,8 +348,8 @@ def _fit_one(
 class _MapSearch:
     """L-BFGS-B from the last optimum and from a noisy start: few data suit both explanations."""
 
-    def __init__(self, kernel: sk.Kernel, start: Array | None) -> None:
-        self.start, self.n_iter = start, 0
+    def __init__(self, kernel: sk.Kernel, start: Array | None, tries_noise: bool = True) -> None:
+        self.start, self.tries_noise, self.n_iter = start, tries_noise, 0
         names = [h.name for h in kernel.hyperparameters if not h.fixed for _ in range(h.n_elements)]
         self.is_noise = np.array(["noise_level" in name for name in names], dtype=bool)
 
@@ -356,7 +357,7 @@ class _MapSearch:
         self, loss: Callable[..., Any], initial: Array, bounds: Array
     ) -> tuple[Array, float]:
         starts = [initial if self.start is None else self.start]
-        if self.is_noise.any():
+        if self.tries_noise and self.is_noise.any():
             starts.append(np.where(self.is_noise, math.log(_NOISY_START), initial))
         best: tuple[Array, float] = (initial, math.inf)
         for theta in starts:
