@@ -28,6 +28,9 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+# Docstrings inherited from scikit-learn point to its glossary.
+suppress_warnings = ["ref.term"]
+
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 autodoc_typehints = "none"

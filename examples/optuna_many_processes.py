@@ -1,4 +1,8 @@
-"""Several processes share one Optuna study; one is killed, and nothing that was finished is lost.
+"""
+Share one study between processes
+=================================
+
+Several processes share one Optuna study; one is killed, and nothing that was finished is lost.
 
 The study is a file (`JournalStorage`); a database URL would serve as well and reach many machines.
 Every worker plans with what all others have found, and keeps away from what they run at the moment.

@@ -1,4 +1,8 @@
-"""Route a large set of prompts with Dask: partitions are mapped, a worker loads the router once.
+"""
+Route many prompts with Dask
+============================
+
+Route a large set of prompts with Dask: partitions are mapped, a worker loads the router once.
 
 A fitted router is an ordinary scikit-learn estimator: it is stored by joblib and needs nothing but
 the prompts to predict. Here prompts come from a generator and the cluster is this machine; a bag of

@@ -1,4 +1,8 @@
-"""Run a constrained search on a Dask cluster: only the joblib backend changes.
+"""
+Search under limits on Dask
+===========================
+
+Run a constrained search on a Dask cluster: only the joblib backend changes.
 
 The cluster here is this machine. On a real one, connect the client to its scheduler,
 ``Client("tcp://scheduler:8786")``; the rest stays as it is. Dask ships a candidate's fits to the

@@ -1,4 +1,8 @@
-"""Tune a router: the best answers for at most so much money, inside a latency limit.
+"""
+Tune a router under a cost and a latency limit
+==============================================
+
+Tune a router: the best answers for at most so much money, inside a latency limit.
 
 The join of both halves of the package. `ConstrainedSearchCV` maximises the mean score of the models
 that `LookaheadRouter` calls, while the mean cost of a call stays below a budget and routing a fold
