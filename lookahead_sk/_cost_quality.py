@@ -30,8 +30,8 @@ def _read_costs(costs: Any, shape: tuple[int, int]) -> Floats:
     return np.broadcast_to(table, shape)
 
 
-def _breakpoints(quality: Floats, costs: Floats) -> Floats:
-    """Cost weights at which a prompt is indifferent between a model and a cheaper one."""
+def tie_weights(quality: Floats, costs: Floats) -> Floats:
+    """Cost weights above 0 at which a prompt is indifferent between a model and a cheaper one."""
     first, second = np.triu_indices(quality.shape[1], k=1)
     gap = costs[:, first] - costs[:, second]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -40,7 +40,7 @@ def _breakpoints(quality: Floats, costs: Floats) -> Floats:
     return found
 
 
-def _route(quality: Floats, costs: Floats, weight: float) -> Ints:
+def route(quality: Floats, costs: Floats, weight: float) -> Ints:
     """Column of the highest utility of every prompt, the cheapest one among equals."""
     utility = quality - weight * costs
     is_best = utility >= utility.max(axis=1, keepdims=True)
@@ -109,7 +109,7 @@ def cost_quality_curve(
     importance = read_weights(sample_weight, len(table))
     n_weights = check_int(n_weights, "n_weights", low=2, closed="left")
     if weights is None:
-        found = np.append(_breakpoints(predicted, prices), 0.0)
+        found = np.append(tie_weights(predicted, prices), 0.0)
         inner = np.quantile(found, np.linspace(0, 1, n_weights - 1))
         sweep = np.append(inner, 2 * found.max() + 1)
     else:
@@ -119,7 +119,7 @@ def cost_quality_curve(
     sweep = np.sort(sweep)[::-1]
     rows, points = np.arange(len(table)), []
     for weight in sweep:
-        choice = _route(predicted, prices, weight)
+        choice = route(predicted, prices, weight)
         reward, seen = table[rows, choice], ~np.isnan(table[rows, choice])
         if not importance[seen].sum() > 0:
             reject("scores", "observed for the chosen model on some prompt", "NaN throughout")

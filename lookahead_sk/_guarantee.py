@@ -26,6 +26,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lookahead_sk._cost_quality import route
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -103,9 +105,8 @@ def certify_cost_weight(
         The last weight before the first test that fails.
     """
     rows = np.arange(len(scores))
-    chosen = (quality - np.multiply.outer(weights, costs)[:, None] if costs.ndim == 1
-              else quality - weights[:, None, None] * costs).argmax(axis=2)  # fmt: skip
-    losses = (scores[:, reference] - scores[rows, chosen]).T  # (n, W)
+    rewards = [scores[rows, route(quality, costs, weight)] for weight in weights]
+    losses = scores[:, [reference]] - np.stack(rewards, axis=1)  # (n, W)
     width = score_range[1] - score_range[0]
     scaled = np.clip((losses + width) / (2 * width), 0.0, 1.0)
     mu = (max_loss + width) / (2 * width)

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
+from lookahead_sk._cost_quality import route, tie_weights
 from lookahead_sk._guarantee import certify_cost_weight
 from lookahead_sk._scores import read_scores
 from lookahead_sk._validation import check_float, reject
 from lookahead_sk.routing._base import BaseRouter
-from lookahead_sk.routing._costs import read_costs, tie_weights, weight_for_budget
+from lookahead_sk.routing._costs import read_costs, weight_for_budget
 from lookahead_sk.routing._inputs import Floats
 
 _N_WEIGHTS = 50  # cost weights that a certificate tests in turn
@@ -67,6 +68,11 @@ class CostAwareRouter(BaseRouter):
         ndarray of shape (n, K)
             In the unit of ``costs``: the price of a call, or with ``cost_unit="length"`` the price
             times the foreseen length of the response.
+
+        Raises
+        ------
+        ValueError
+            If ``costs`` do not fit the models, or lengths that ``cost_unit`` needs are not foreseen.
         """
         return self._quality_and_costs(X)[1].copy()
 
@@ -84,20 +90,21 @@ class CostAwareRouter(BaseRouter):
         Returns
         -------
         ndarray of shape (n,)
-            The element of ``classes_`` with the largest utility; the first one on a tie.
+            The element of ``classes_`` with the largest utility; of equal ones the cheapest.
 
         Raises
         ------
         ValueError
-            If the cheapest models cost more than the budget.
+            If the cheapest models cost more than the budget, there are no ``costs``, or lengths
+            that ``cost_unit`` needs are not foreseen.
         """
-        if budget is None:
-            return super().predict(X)
-        if self.costs is None:
+        if budget is not None and self.costs is None:
             reject("costs", "given when there is a budget", None)
         quality, costs = self._quality_and_costs(X)
-        weight = weight_for_budget(quality, costs, budget)
-        return self.classes_[(quality - weight * costs).argmax(axis=1)]
+        weight = self.cost_weight
+        if budget is not None:
+            weight = weight_for_budget(quality, costs, budget)
+        return self.classes_[route(quality, costs, weight)]
 
     def tune_cost(
         self,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lookahead_sk._cost_quality import route, tie_weights
 from lookahead_sk._validation import as_float_array, check_float, reject
 
 Floats = npt.NDArray[np.float64]
@@ -45,20 +46,9 @@ def read_costs(costs: Any, classes: npt.NDArray[Any]) -> Floats:
 
 
 def mean_cost(quality: Floats, costs: Floats, weight: float) -> float:
-    """Mean cost of the models chosen at a cost weight; the cheapest of equally useful ones."""
-    utility = quality - weight * costs
-    is_best = utility >= utility.max(axis=1, keepdims=True) - 1e-12
-    return float(np.where(is_best, costs, np.inf).min(axis=1).mean())
-
-
-def tie_weights(quality: Floats, costs: Floats) -> Floats:
-    """Cost weights above 0 at which some prompt is indifferent between two models."""
-    first, second = np.triu_indices(quality.shape[1], k=1)
-    gap = costs[:, first] - costs[:, second]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ties = ((quality[:, first] - quality[:, second]) / gap).ravel()
-    found: Floats = ties[np.isfinite(ties) & (ties > 0)]
-    return found
+    """Mean cost of the models that `route` chooses at a cost weight."""
+    chosen = route(quality, costs, weight)
+    return float(costs[np.arange(len(costs)), chosen].mean())
 
 
 def weight_for_budget(quality: Floats, costs: Floats, budget: float) -> float:

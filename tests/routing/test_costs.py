@@ -141,3 +141,14 @@ def test_without_prices_there_is_no_budget(study):
         router.predict(X, budget=1.0)
     with pytest.raises(ValueError, match="costs must be given to tune"):
         router.tune_cost(X, budget=1.0)
+
+
+def test_a_budget_is_met_where_models_are_equally_good():
+    """The dear model stands first; equal quality at weight 0 must not let it overspend."""
+    X = np.ones((8, 2))
+    router = LookaheadRouter(encoder="passthrough", max_epochs=1, costs=[5.0, 1.0], random_state=0)
+    router.fit(X, np.full((8, 2), 0.5))
+    quality = router.predict_quality(X)
+    np.testing.assert_array_equal(quality[:, 0], quality[:, 1])
+    assert np.array([5.0, 1.0])[router.predict(X, budget=1.0)].mean() == 1.0
+    assert np.array([5.0, 1.0])[router.tune_cost(X, budget=1.0).predict(X)].mean() == 1.0
