@@ -72,7 +72,7 @@ class CostAwareRouter(BaseRouter):
         Raises
         ------
         ValueError
-            If ``costs`` do not fit the models, or lengths that ``cost_unit`` needs are not foreseen.
+            If ``costs`` do not fit, or the lengths that ``cost_unit`` needs are not foreseen.
         """
         return self._quality_and_costs(X)[1].copy()
 
