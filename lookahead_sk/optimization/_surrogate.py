@@ -222,8 +222,6 @@ class _OutputFit:
     offset: float
     model: MapGaussianProcess
     n_iter: int
-    kind: Kind = "none"
-    kernel: sk.Kernel | None = None
 
 
 def _fit_output(
@@ -245,8 +243,9 @@ def _fit_output(
         decided = _fit_output(
             kernels, x[some], column[some], kinds, start, is_constraint=is_constraint
         )
-        kinds = (decided.kind,)
-        kernels = [decided.kernel]
+        if decided.transform is not None:
+            kinds = (decided.transform.kind,)
+        kernels = [decided.model.kernel]
         start, tries_noise = decided.model.kernel_.theta, False
     best, best_evidence = None, -math.inf
     for kind, kernel in itertools.product(kinds, kernels):
@@ -257,7 +256,7 @@ def _fit_output(
         slopes = np.log(transform.slope(column)).sum() if len(kinds) > 1 else 0.0
         evidence = model.log_marginal_likelihood_value_ + float(slopes)
         if best is None or evidence > best_evidence:
-            best = _OutputFit(transform, target, transform.offset, model, n_iter, kind, kernel)
+            best = _OutputFit(transform, target, transform.offset, model, n_iter)
             best_evidence = evidence
     if best is None:
         raise RuntimeError("no output transform to choose from")

@@ -90,7 +90,9 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
         if isinstance(X, np.ndarray):
             return X
         model = load_encoder(self.encoder, self.device)
-        return encode(X, model, show_progress=getattr(self, "verbose", 0) > 1)
+        show_progress = getattr(self, "verbose", 0) > 1
+        max_tokens = getattr(self, "max_length", None)
+        return encode(X, model, show_progress=show_progress, max_tokens=max_tokens)
 
     def _predict_quality(self, X: list[str] | npt.NDArray[np.float32]) -> Floats:
         """Predicted scores (n, K) of checked prompts."""

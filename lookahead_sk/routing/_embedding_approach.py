@@ -20,6 +20,7 @@ from lookahead_sk.routing._approach import (
     routed,
     to_units,
 )
+from lookahead_sk.routing._axes import fit_axes, project
 from lookahead_sk.routing._base import fit_temperature
 from lookahead_sk.routing._criteria import difference_error
 from lookahead_sk.routing._encoders import encode, load_encoder
@@ -27,8 +28,7 @@ from lookahead_sk.routing._facts import N_COMPONENTS, ResponseFacts, fit_facts
 from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._foresight import ReferenceResponses, keep_references, lengths_of
 from lookahead_sk.routing._inputs import Floats, ScoreTable
-from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_axes, fit_kinds
-from lookahead_sk.routing._neighbours import Neighbours, fit_neighbours
+from lookahead_sk.routing._local import Local, local_candidates
 from lookahead_sk.routing._settings import Settings
 from lookahead_sk.routing._training import (
     TrainingData,
@@ -180,7 +180,7 @@ class EmbeddingApproach(Approach):
         """Means over kinds of prompt, blended with the network where that was better."""
         router = self.router
         features, latents, logits = self._foresee(X)
-        kinds: Kinds | Neighbours = router.kinds_
+        kinds: Local = router.kinds_
         local = kinds.predict(_space(features, latents, router.feature_scale_))
         network = to_units(logits, router.score_range_)
         blend: float = router.blend_
@@ -205,9 +205,7 @@ def _join(embeddings: Floats32, lexical: LexicalFeatures | None, prompts: Any) -
     return embeddings if lexical is None else np.hstack([embeddings, lexical.transform(prompts)])
 
 
-def _choose_kinds(
-    observed: Observed, latents: Floats32
-) -> tuple[Kinds | Neighbours, float | None, Floats]:
+def _choose_kinds(observed: Observed, latents: Floats32) -> tuple[Local, float | None, Floats]:
     """The kinds that foresee best which model scores higher on prompts held out.
 
     Candidates are two grains, a few nearest neighbours and, where there are latents, two shares of
@@ -220,15 +218,11 @@ def _choose_kinds(
         features = max(float(observed.features.var(axis=0).sum()), 1e-12)
         ratio = float(flat(latents).var(axis=0).sum()) / features
         scales = [float(np.sqrt(share * ratio)) for share in FEATURE_SHARES]
-    candidates: list[tuple[float, Kinds | Neighbours, float | None, Floats]] = []
+    candidates: list[tuple[float, Local, float | None, Floats]] = []
     for scale in scales:
         space = _space(observed.features, latents, scale)
         axes = fit_axes(space, seed)
-        projected = space if axes is None else space @ axes
-        found: list[tuple[Kinds | Neighbours, Floats]] = []
-        found += [fit_kinds(projected, scores, grain, seed, axes) for grain in GRAINS]
-        found += filter(None, [fit_neighbours(projected, scores, axes)])
-        for kinds, held_out in found:
+        for kinds, held_out in local_candidates(project(space, axes), scores, seed, axes):
             error = difference_error(held_out, scores, np.ones(len(scores)))
             candidates.append((error, kinds, scale, held_out))
     _, kinds, scale, held_out = min(candidates, key=lambda candidate: candidate[0])

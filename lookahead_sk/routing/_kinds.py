@@ -23,15 +23,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
+
+from lookahead_sk.routing._axes import project
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
 MAX_KINDS = 512
-MAX_AXES = 128
 
 
 class Grain(NamedTuple):
@@ -69,7 +69,7 @@ class Kinds:
 
     def predict(self, foreseen: Floats32) -> Floats:
         """Mean scores (n, K) of the kinds that the prompts belong to."""
-        z = foreseen if self.axes is None else foreseen @ self.axes
+        z = project(foreseen, self.axes)
         parts = [
             _memberships(z, centers, temperature) @ means
             for centers, temperature, means in zip(
@@ -97,14 +97,6 @@ def _softness(z: Floats32, centers: Floats32) -> float:
     nearest = np.partition(squared, 1, axis=1)[:, :2] if len(centers) > 1 else squared
     gap = float(np.median(nearest[:, -1] - nearest[:, 0]))
     return max(0.7 * gap, 1e-12)
-
-
-def fit_axes(foreseen: Floats32, seed: int) -> Floats32 | None:
-    """Principal axes (f, 128) of a space of more dimensions; None where there are fewer."""
-    if foreseen.shape[1] <= MAX_AXES:
-        return None
-    pca = PCA(min(MAX_AXES, *foreseen.shape), random_state=seed).fit(foreseen)
-    return pca.components_.T.astype(np.float32)
 
 
 def fit_kinds(

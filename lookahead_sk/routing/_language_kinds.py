@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lookahead_sk.routing._approach import Floats32, choose_blend
+from lookahead_sk.routing._axes import fit_axes, project
 from lookahead_sk.routing._criteria import difference_error
 from lookahead_sk.routing._inputs import Floats
-from lookahead_sk.routing._kinds import GRAINS, Kinds, fit_axes, fit_kinds
-from lookahead_sk.routing._neighbours import Neighbours, fit_neighbours
+from lookahead_sk.routing._local import Local, local_candidates
 
 MIN_HELD_OUT = 20  # below, no choice between kinds and the network means anything
 
 
 def choose_local(
     space: Floats32, network: Floats, scores: Floats, held_out: npt.NDArray[np.bool_], seed: int
-) -> tuple[Kinds | Neighbours | None, float, Floats]:
+) -> tuple[Local | None, float, Floats]:
     """Kinds of prompt, the network's share in the quality, and the held-out quality.
 
     Parameters
@@ -59,24 +59,20 @@ def choose_local(
 
 def choose_language_kinds(
     space: Floats32, scores: Floats, held_out: npt.NDArray[np.bool_], seed: int
-) -> tuple[Kinds | Neighbours, Floats]:
+) -> tuple[Local, Floats]:
     """The kinds with the smallest held-out error of score differences, and their quality (v, K).
 
     Candidates are two grains and nearest neighbours, formed of the held-out prompts (each judged
     without its own score) or of those that the network trained on.
     """
     axes = fit_axes(space, seed)
-    projected = space if axes is None else space @ axes
+    projected = project(space, axes)
     inside, outside = projected[~held_out], projected[held_out]
     known, truth = scores[~held_out], scores[held_out]
-    candidates: list[tuple[Kinds | Neighbours, Floats]] = []
-    candidates += [fit_kinds(outside, truth, grain, seed, axes) for grain in GRAINS]
-    candidates += filter(None, [fit_neighbours(outside, truth, axes)])
+    candidates = local_candidates(outside, truth, seed, axes)
     if not np.isnan(known).all(axis=0).any():
-        fitted: list[Kinds | Neighbours] = []
-        fitted += [fit_kinds(inside, known, grain, seed, axes)[0] for grain in GRAINS]
-        fitted += [found[0] for found in filter(None, [fit_neighbours(inside, known, axes)])]
-        candidates += [(kinds, kinds.predict(space[held_out])) for kinds in fitted]
+        fitted = local_candidates(inside, known, seed, axes)
+        candidates += [(kinds, kinds.predict(space[held_out])) for kinds, _ in fitted]
     weight = np.ones(len(truth))
     errors = [difference_error(local, truth, weight) for _, local in candidates]
     kinds, local = candidates[int(np.argmin(errors))]

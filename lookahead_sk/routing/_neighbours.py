@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lookahead_sk.routing._axes import project
+
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
@@ -50,7 +52,7 @@ class Neighbours:
 
     def predict(self, foreseen: Floats32) -> Floats:
         """Shrunken mean scores (n, K) of the nearest training prompts."""
-        z = foreseen if self.axes is None else foreseen @ self.axes
+        z = project(foreseen, self.axes)
         near = _nearest(z, self.points, max(self.sizes), own=False)
         return _means(self.scores, near, self.sizes)
 

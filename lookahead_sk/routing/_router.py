@@ -15,7 +15,6 @@ from lookahead_sk.routing._approach import Approach, Given, flat
 from lookahead_sk.routing._callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
 from lookahead_sk.routing._cost_aware import CostAwareRouter
 from lookahead_sk.routing._costs import read_costs
-from lookahead_sk.routing._encoders import encode, load_encoder
 from lookahead_sk.routing._inputs import Floats, align_columns, check_lengths
 from lookahead_sk.routing._settings import check_parameters, resolve_settings
 
@@ -384,9 +383,3 @@ class LookaheadRouter(
         from lookahead_sk.routing._persistence import load_router
 
         return load_router(cls, folder, changes)
-
-    def _embed(self, X: list[str] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        if isinstance(X, np.ndarray):
-            return X
-        model = load_encoder(self.encoder, self.device)
-        return encode(X, model, show_progress=self.verbose > 1, max_tokens=self.max_length)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lookahead_sk.routing import _kinds
-from lookahead_sk.routing._kinds import GRAINS, Grain, fit_axes, fit_kinds
+from lookahead_sk.routing._axes import MAX_AXES, fit_axes
+from lookahead_sk.routing._kinds import GRAINS, Grain, fit_kinds
 
 COARSE = Grain((60, 30), 5.0)
 
@@ -83,7 +83,7 @@ def test_many_facts_are_projected_first():
     z = rng.randn(200, 300).astype(np.float32)
     axes = fit_axes(z, seed=0)
     assert axes is not None
-    assert axes.shape == (300, _kinds.MAX_AXES)
+    assert axes.shape == (300, MAX_AXES)
     kinds, _ = fit_kinds(z @ axes, rng.rand(200, 2), COARSE, seed=0, axes=axes)
     assert kinds.predict(z).shape == (200, 2)
 

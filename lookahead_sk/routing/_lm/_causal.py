@@ -19,8 +19,6 @@ from lookahead_sk.routing._lm._heads import Foreseen, Heads
 from lookahead_sk.routing._lm._sequences import CausalBatch, Responses, Tokens, causal_batch, until
 from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
-TOKEN_NOISE = 0.02
-
 
 class CausalLookahead(nn.Module):
     """A causal language model that begins every model's response.
