@@ -163,22 +163,24 @@ class CostAwareRouter(BaseRouter):
             )
         if self.costs is None:
             reject("costs", "given to tune their weight", None)
-        quality, costs = self._quality_and_costs(X)
+        check_is_fitted(self)
         if budget is not None:
-            self.cost_weight = weight_for_budget(quality, costs, budget)
+            budget = check_float(budget, "budget")
+            self.cost_weight = weight_for_budget(*self._quality_and_costs(X), budget)
             return self
-        self.cost_weight = self._certified_weight(quality, costs, y, reference, max_loss, alpha)
+        limit = check_float(max_loss, "max_loss", low=0)
+        alpha = check_float(alpha, "alpha", 0, 1, closed="neither")
+        self.cost_weight = self._certified_weight(X, y, reference, limit, alpha)
         return self
 
     def _certified_weight(
-        self, quality: Floats, costs: Floats, y: Any, reference: Any, max_loss: Any, alpha: float
+        self, X: Any, y: Any, reference: Any, limit: float, alpha: float
     ) -> float:
-        limit = check_float(max_loss, "max_loss", low=0)
-        alpha = check_float(alpha, "alpha", 0, 1, closed="neither")
         names = self.classes_.tolist()
         if reference not in names:
             reject("reference", f"one of {names}", reference)
         scores, _ = read_scores(y[names] if hasattr(y, "columns") else y, "y")
+        quality, costs = self._quality_and_costs(X)
         if scores.shape != quality.shape or np.isnan(scores).any():
             reject("y", f"of shape {quality.shape} without NaN", f"shape {scores.shape}")
         ties = np.append(0.0, tie_weights(quality, costs))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from lookahead_sk._device import resolve_device
 from lookahead_sk.routing._approach import (
@@ -41,7 +42,7 @@ from lookahead_sk.routing._lm._prediction import (
     foresee_prompts,
     resolve_precision,
 )
-from lookahead_sk.routing._lm._sequences import Responses
+from lookahead_sk.routing._lm._sequences import Responses, Tokens
 from lookahead_sk.routing._lm._training import (
     LanguagePlan,
     LanguageTrainer,
@@ -77,7 +78,6 @@ class LanguageApproach(Approach):
 
     def observe(self, given: Given, settings: Settings) -> ObservedTexts:
         """Load the backbone, tokenise everything."""
-        import torch
 
         router = self.router
         approach = router.approach
@@ -217,12 +217,15 @@ class LanguageApproach(Approach):
 
     def _foresee(self, X: Prompts) -> tuple[Floats32, Floats32, Floats32]:
         """Latents (n, K, d), quality logits (n, K) and facts (n, K, r)."""
+        return foresee_prompts(*self._ready(X))
+
+    def _ready(self, X: Prompts) -> tuple[Any, list[Tokens], torch.device, str]:
+        """Network, tokens of the prompts, device and precision."""
         router = self.router
         device = resolve_device(router.device)
         state: NetworkState = router.network_
         prompts = state.vocabulary.encode_prompts(list(X), router.max_length_)
-        precision = resolve_precision(router.dtype, device)
-        return foresee_prompts(state.network(device), prompts, device, precision)
+        return state.network(device), prompts, device, resolve_precision(router.dtype, device)
 
     def foretell(self, X: Prompts) -> tuple[Floats, Floats | None]:
         """The network's quality, blended with the means over kinds of prompt."""
@@ -243,28 +246,24 @@ class LanguageApproach(Approach):
     def expectations(self, X: Prompts) -> Expectations:
         """What the language model itself expects every model to begin with."""
         router = self.router
-        state: NetworkState = router.network_
-        device = resolve_device(router.device)
-        precision = resolve_precision(router.dtype, device)
-        prompts = state.vocabulary.encode_prompts(list(X), router.max_length_)
-        network = state.network(device)
-        tokens = expect_responses(network, prompts, device, precision)
+        vocabulary: Vocabulary = router.network_.vocabulary
+        ready = self._ready(X)
+        tokens = expect_responses(*ready)
         lengths = None
         if router.facts_ is not None:
-            _, _, facts = foresee_prompts(network, prompts, device, precision)
-            lengths = lengths_of(facts, router.facts_)
+            lengths = lengths_of(foresee_prompts(*ready)[2], router.facts_)
         names = router.classes_.tolist()
         return [
             {
                 name: {
-                    "response": state.vocabulary.decode(tokens[i][k]),
+                    "response": vocabulary.decode(tokens[i][k]),
                     "row": None,
                     "similarity": None,
                     "length": None if lengths is None else float(lengths[i, k]),
                 }
                 for k, name in enumerate(names)
             }
-            for i in range(len(prompts))
+            for i in range(len(tokens))
         ]
 
 

@@ -6,21 +6,18 @@ its latent is the hidden state at ID_k, which sees the prompt and ID_k alone.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lookahead_sk._validation import reject
-from lookahead_sk.routing._lm._backbone import LanguageModel
 from lookahead_sk.routing._lm._cross_entropy import response_token_loss
-from lookahead_sk.routing._lm._heads import Foreseen, Heads
+from lookahead_sk.routing._lm._heads import Foreseen
+from lookahead_sk.routing._lm._lookahead import LookaheadNetwork
 from lookahead_sk.routing._lm._sequences import CausalBatch, Responses, Tokens, causal_batch, until
-from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
 
-class CausalLookahead(nn.Module):
+class CausalLookahead(LookaheadNetwork):
     """A causal language model that begins every model's response.
 
     Parameters
@@ -37,8 +34,11 @@ class CausalLookahead(nn.Module):
         See `Heads`.
     head : {"pooled"}, default="pooled"
         One shared scorer on the latents.
-    shares_prompt : bool, default=True
-        Read the prompt once for all models. False reads it K times, for comparison.
+
+    Attributes
+    ----------
+    shares_prompt : bool
+        Whether the prompt is read once for all models. False reads it K times, for comparison.
 
     References
     ----------
@@ -46,28 +46,10 @@ class CausalLookahead(nn.Module):
        approach.
     """
 
-    def __init__(
-        self,
-        language_model: LanguageModel,
-        vocabulary: Vocabulary,
-        n_models: int,
-        n_tokens: int,
-        n_facts: int = 0,
-        head: str = "pooled",
-        shares_prompt: bool = True,
-    ) -> None:
-        super().__init__()
-        parameters = inspect.signature(language_model.trunk.forward).parameters
-        if not {"past_key_values", "position_ids", "inputs_embeds"} <= set(parameters):
-            accepted = "an architecture with a key/value cache, position_ids and inputs_embeds"
-            reject("backbone", accepted, type(language_model.trunk).__name__)
-        self.language_model = language_model
-        self.vocabulary = vocabulary
-        self.n_models = n_models
-        self.n_tokens = n_tokens
-        self.shares_prompt = shares_prompt
-        self.model_tokens = nn.Parameter(torch.zeros(n_models, language_model.width))
-        self.heads = Heads(language_model.width, n_models, n_facts, head)
+    needs = frozenset({"past_key_values", "position_ids", "inputs_embeds"})
+    accepted = "an architecture with a key/value cache, position_ids and inputs_embeds"
+
+    shares_prompt = True
 
     def initialise(self, generator: torch.Generator) -> None:
         """Start every model's token near the mean token, as far from it as tokens are."""
@@ -76,12 +58,6 @@ class CausalLookahead(nn.Module):
             weight = self.language_model.embed(every)
             noise = torch.randn(self.model_tokens.shape, generator=generator)
             self.model_tokens.copy_(weight.mean(dim=0) + weight.std(dim=0) * noise)
-
-    @property
-    def max_prompt(self) -> int | None:
-        """Most tokens of a prompt that leave room for a response."""
-        limit = self.language_model.max_positions
-        return None if limit is None else limit - self.n_tokens - 3
 
     def cost(self, prompt: int, has_responses: bool) -> int:
         """Tokens that one prompt of a length adds to a batch."""

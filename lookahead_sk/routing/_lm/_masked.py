@@ -7,23 +7,20 @@ position, not by place in the sequence. So no block knows where it stands: they 
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lookahead_sk._validation import reject
-from lookahead_sk.routing._lm._backbone import LanguageModel
 from lookahead_sk.routing._lm._cross_entropy import response_token_loss
-from lookahead_sk.routing._lm._heads import Foreseen, Heads
+from lookahead_sk.routing._lm._heads import Foreseen
+from lookahead_sk.routing._lm._lookahead import LookaheadNetwork
 from lookahead_sk.routing._lm._sequences import MaskedBatch, Responses, Tokens, masked_batch, until
-from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
 TOKEN_NOISE = 0.02
 
 
-class MaskedLookahead(nn.Module):
+class MaskedLookahead(LookaheadNetwork):
     """A masked language model that fills in the responses of all models at once.
 
     Parameters
@@ -47,26 +44,8 @@ class MaskedLookahead(nn.Module):
        approach.
     """
 
-    def __init__(
-        self,
-        language_model: LanguageModel,
-        vocabulary: Vocabulary,
-        n_models: int,
-        n_tokens: int,
-        n_facts: int = 0,
-        head: str = "pooled",
-    ) -> None:
-        super().__init__()
-        parameters = inspect.signature(language_model.trunk.forward).parameters
-        if not {"position_ids", "inputs_embeds"} <= set(parameters):
-            accepted = "an architecture that takes position_ids and inputs_embeds"
-            reject("backbone", accepted, type(language_model.trunk).__name__)
-        self.language_model = language_model
-        self.vocabulary = vocabulary
-        self.n_models = n_models
-        self.n_tokens = n_tokens
-        self.model_tokens = nn.Parameter(torch.zeros(n_models, language_model.width))
-        self.heads = Heads(language_model.width, n_models, n_facts, head)
+    needs = frozenset({"position_ids", "inputs_embeds"})
+    accepted = "an architecture that takes position_ids and inputs_embeds"
 
     def initialise(self, generator: torch.Generator) -> None:
         """Start every model's mask token near [MASK], or near the mean token."""
@@ -75,12 +54,6 @@ class MaskedLookahead(nn.Module):
         noise = torch.randn(self.model_tokens.shape, generator=generator)
         with torch.no_grad():
             self.model_tokens.copy_(start + TOKEN_NOISE * noise)
-
-    @property
-    def max_prompt(self) -> int | None:
-        """Most tokens of a prompt that leave room for the slots."""
-        limit = self.language_model.max_positions
-        return None if limit is None else limit - self.n_tokens - 3
 
     def cost(self, prompt: int, has_responses: bool) -> int:
         """Tokens that one prompt of a length adds to a batch."""

@@ -1,0 +1,67 @@
+"""What the masked and the causal network share: a backbone, a token for every model, heads."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from lookahead_sk._validation import reject
+from lookahead_sk.routing._lm._backbone import LanguageModel
+from lookahead_sk.routing._lm._heads import Heads
+from lookahead_sk.routing._lm._sequences import Responses, Tokens
+from lookahead_sk.routing._lm._vocabulary import Vocabulary
+
+
+class LookaheadNetwork(nn.Module):
+    """A backbone with a learned token for every model and heads on what it foresees.
+
+    A subclass names in ``needs`` what its backbone's trunk must take, and in ``accepted`` how to
+    say so.
+    """
+
+    needs: ClassVar[frozenset[str]]
+    accepted: ClassVar[str]
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        vocabulary: Vocabulary,
+        n_models: int,
+        n_tokens: int,
+        n_facts: int = 0,
+        head: str = "pooled",
+    ) -> None:
+        super().__init__()
+        if not self.needs <= set(inspect.signature(language_model.trunk.forward).parameters):
+            reject("backbone", self.accepted, type(language_model.trunk).__name__)
+        self.language_model = language_model
+        self.vocabulary = vocabulary
+        self.n_models = n_models
+        self.n_tokens = n_tokens
+        self.model_tokens = nn.Parameter(torch.zeros(n_models, language_model.width))
+        self.heads = Heads(language_model.width, n_models, n_facts, head)
+
+    @property
+    def max_prompt(self) -> int | None:
+        """Most tokens of a prompt that leave room for a response."""
+        limit = self.language_model.max_positions
+        return None if limit is None else limit - self.n_tokens - 3
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Start the tokens of the models."""
+        raise NotImplementedError
+
+    def cost(self, prompt: int, has_responses: bool) -> int:
+        """Tokens that one prompt of a length adds to a batch."""
+        raise NotImplementedError
+
+    def collate(self, prompts: list[Tokens], responses: Responses | None, share: float) -> Any:
+        """Lay out a batch; ``share`` of each response is hidden."""
+        raise NotImplementedError
+
+    def expect(self, batch: Any) -> list[list[Tokens]]:
+        """The first tokens that every model is expected to write, n x K."""
+        raise NotImplementedError
