@@ -52,9 +52,12 @@ docs: $(VENV)/.docs
 # Real data: LOOKAHEAD_SK_DATA names its folder, else it is downloaded. Hours; can be interrupted.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/routing_speed.py
+	$(BIN)/python benchmarks/routing_made.py
 	$(BIN)/python benchmarks/routing.py
 	$(BIN)/python benchmarks/optimization_speed.py
+	$(BIN)/python benchmarks/optimization_ascent.py
 	$(BIN)/python benchmarks/optimization.py
+	$(BIN)/python benchmarks/search.py
 
 format: $(VENV)/.lint
 	$(BIN)/ruff format .

@@ -110,6 +110,11 @@ class ConvergenceDisplay:
         -------
         ConvergenceDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If outputs are not of shape (n, 1 + m), or runs of one method differ in length.
         """
         methods = y if isinstance(y, Mapping) else {name: [y]}
         best = {}

@@ -122,6 +122,11 @@ class RoutingConfusionDisplay:
         -------
         RoutingConfusionDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or a choice is no model.
         """
         check_choice(values, "values", ("share", "regret"))
         table, names = read_scores(y, models=models)

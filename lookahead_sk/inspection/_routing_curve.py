@@ -112,6 +112,11 @@ class RoutingCurveDisplay:
         -------
         RoutingCurveDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If there are no costs, or shapes do not fit.
         """
         routers = estimator if isinstance(estimator, Mapping) else None
         routers = routers or {name or type(estimator).__name__: estimator}
@@ -162,6 +167,11 @@ class RoutingCurveDisplay:
         -------
         RoutingCurveDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or a cost is negative or not finite.
         """
         qualities = quality if isinstance(quality, Mapping) else {name: quality}
         display = cls._from_qualities(y, qualities, costs, models, plot_oracle)
