@@ -222,14 +222,16 @@ class TwoStepConstrainedSampler(BaseSampler):
         """
         if not search_space:
             return {}
-        params, rivals = self._propose(study, trial, search_space)
+        others = _others(study, trial, search_space)
+        params = self._propose(study, trial, search_space, others)
         _publish(study, trial, params, search_space)
-        # Another worker may have planned at the same time, and not have seen us either. Of two
-        # proposals that coincide, the later trial's yields.
-        others = _running(study, trial, search_space)
-        missed = [t for t in others if t.number < trial.number and t.number not in rivals]
+        # Another worker may have planned at the same time, and not have seen us either: whoever
+        # finds, after publishing, that the other was first yields, whichever trial is older.
+        considered = {t.number for t in others}
+        others = _others(study, trial, search_space)
+        missed = [t for t in others if t.number not in considered]
         if _coincides(params, missed, search_space):
-            params, _ = self._propose(study, trial, search_space)
+            params = self._propose(study, trial, search_space, others)
             _publish(study, trial, params, search_space)
         return params
 
@@ -238,10 +240,11 @@ class TwoStepConstrainedSampler(BaseSampler):
         study: Study,
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
-    ) -> tuple[dict[str, Any], set[int]]:
-        """Parameters of the next trial, and the numbers of the running trials considered."""
-        known = _Known(study, search_space, self._learns_from_failures)
-        running = _running(study, trial, search_space)
+        others: Sequence[FrozenTrial],
+    ) -> dict[str, Any]:
+        """Parameters of the next trial."""
+        known = _Known(study, others, search_space, self._learns_from_failures)
+        running = [t for t in others if t.state == TrialState.RUNNING]
         n_startup = self._n_startup_trials or max(5, len(search_space) + 1)
         if not known.has_data or len(known.points) + len(running) < n_startup:
             point = self._design(trial.number, search_space)
@@ -261,7 +264,7 @@ class TwoStepConstrainedSampler(BaseSampler):
             (point,) = optimizer.ask()
             is_plan = optimizer._owes_second_step
             study._storage.set_trial_system_attr(trial._trial_id, _PLAN_KEY, is_plan)
-        return to_params(point, search_space), {t.number for t in running}
+        return to_params(point, search_space)
 
     def _design(self, number: int, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
         """The point of one Sobol sequence that belongs to the number of a trial."""
@@ -275,10 +278,13 @@ class _Known:
     """What the finished trials of a study say."""
 
     def __init__(
-        self, study: Study, search_space: Mapping[str, BaseDistribution], learns_from_failures: bool
+        self,
+        study: Study,
+        others: Sequence[FrozenTrial],
+        search_space: Mapping[str, BaseDistribution],
+        learns_from_failures: bool,
     ) -> None:
-        states = (TrialState.COMPLETE, TrialState.FAIL)
-        finished = study._get_trials(deepcopy=False, states=states, use_cache=False)
+        finished = [t for t in others if t.state in (TrialState.COMPLETE, TrialState.FAIL)]
         completed = [t for t in finished if t.state == TrialState.COMPLETE]
         self.constraints = sorted({name for t in completed for name in t.constraints})
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
@@ -314,16 +320,20 @@ def _mix(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
 
 
-def _running(
+def _others(
     study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
 ) -> list[FrozenTrial]:
-    """Other trials that run at the moment and whose parameters are decided."""
-    states = (TrialState.RUNNING,)
-    running = study._get_trials(deepcopy=False, states=states, use_cache=False)
+    """Other trials that have ended, or run and have their parameters decided, in one reading.
+
+    A trial that ends between two readings would be in neither.
+    """
+    states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING)
+    trials = study._get_trials(deepcopy=False, states=states, use_cache=False)
     return [
         t
-        for t in running
-        if t.number != trial.number and is_inside(_params_of(t, search_space), search_space)
+        for t in trials
+        if t.number != trial.number
+        and (t.state.is_finished() or is_inside(_params_of(t, search_space), search_space))
     ]
 
 
@@ -363,9 +373,10 @@ def _coincides(
     others: Sequence[FrozenTrial],
     search_space: Mapping[str, BaseDistribution],
 ) -> bool:
-    if not others:
+    params_of_others = [_params_of(t, search_space) for t in others]
+    points = [to_point(p, search_space) for p in params_of_others if is_inside(p, search_space)]
+    if not points:
         return False
     space = make_space(to_bounds(search_space))
-    points = [to_point(_params_of(t, search_space), search_space) for t in others]
     here = space.encode([to_point(params, search_space)])
     return bool((np.abs(space.encode(points) - here).max(axis=1) < _TOO_CLOSE).any())

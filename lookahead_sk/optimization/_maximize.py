@@ -34,6 +34,7 @@ Snap = Callable[[Tensor], Tensor]
 
 # Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
 _BLOCK = 4_000_000
+_SAME = 1e-6  # distance in the unit cube below which a point is one that is being evaluated
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Problem:
     anchor: Tensor  # (a, d), best data points: where local candidates are drawn
     snap: Snap
     is_free: Tensor  # (d,), coordinates that may move continuously
+    taken: Tensor | None = None  # (p, d), being evaluated: not to be asked for again
 
 
 def maximize_eic(problem: Problem, settings: Settings, seed: int) -> tuple[Tensor, Tensor]:
@@ -82,11 +84,11 @@ def maximize_eic(problem: Problem, settings: Settings, seed: int) -> tuple[Tenso
     values : Tensor of shape (k,)
         Their log EIC.
     """
-    pool = problem.snap(_pool(problem, settings.n_screen, seed))
+    pool = _not_taken(problem, problem.snap(_pool(problem, settings.n_screen, seed)))
     value = _log_eic(problem, pool)
     order = _spread(pool, value, settings.n_restarts)
     points, _ = ascend(lambda x: _log_eic(problem, x), pool[order], problem.is_free)
-    points = problem.snap(torch.cat([points, pool[order[:1]]]))
+    points = _not_taken(problem, problem.snap(torch.cat([points, pool[order[:1]]])))
     value = _log_eic(problem, points)
     keep = _spread(points, value, len(points), distance=1e-3)
     return points[keep], value[keep]
@@ -94,6 +96,20 @@ def maximize_eic(problem: Problem, settings: Settings, seed: int) -> tuple[Tenso
 
 def _log_eic(problem: Problem, points: Tensor) -> Tensor:
     return log_eic_at(moments(problem.posterior, points), problem.incumbent)
+
+
+def _is_taken(problem: Problem, points: Tensor) -> Tensor:
+    """Which points (.., d) are being evaluated, (..)."""
+    if problem.taken is None:
+        return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
+    apart = (points.unsqueeze(-2) - problem.taken).abs().amax(-1)
+    return (apart < _SAME).any(-1)
+
+
+def _not_taken(problem: Problem, points: Tensor) -> Tensor:
+    """The points that are not being evaluated; all, where a finite space has no others."""
+    is_open = ~_is_taken(problem, points)
+    return points[is_open] if is_open.any() else points
 
 
 def _pool(problem: Problem, n: int, seed: int) -> Tensor:
@@ -160,7 +176,8 @@ def greedy_batch(problem: Problem, settings: Settings, q: int, seed: int) -> tup
 def believe(problem: Problem, points: Tensor) -> Problem:
     """Condition on points as if they had their posterior means (they are being evaluated).
 
-    A believed feasible point also lowers the incumbent, else it would be asked for again.
+    A believed feasible point also lowers the incumbent. Where nothing promises to be better than
+    what is believed, the believed point itself remains the best: it is `taken`.
     """
     posterior = problem.posterior
     with torch.no_grad():
@@ -184,7 +201,8 @@ def believe(problem: Problem, points: Tensor) -> Problem:
     if holds.any():
         best = float(values[0, holds].min())
         incumbent = best if incumbent is None else min(incumbent, best)
-    return replace(problem, posterior=believed, incumbent=incumbent)
+    taken = points if problem.taken is None else torch.cat([problem.taken, points])
+    return replace(problem, posterior=believed, incumbent=incumbent, taken=taken)
 
 
 def maximize_two_step(
@@ -217,6 +235,7 @@ def maximize_two_step(
     final = _climb(problem, candidates, starts, settings, seed + 5, shift)
     flat = problem.snap(final.reshape(-1, final.shape[-1])).reshape(final.shape)
     challengers = torch.cat([starts, flat])
+    challengers = challengers[~_is_taken(problem, challengers).any(-1)]
     batch = choose(problem, candidates, greedy, challengers, settings, seed + 6, shift)
     return batch, batch is not greedy
 

@@ -221,7 +221,7 @@ def test_failed_trials_can_be_ignored(learns):
     objective(with_failure)
     study.tell(with_failure, state=TrialState.FAIL)
     space = study.sampler.infer_relative_search_space(study, study.trials[0])
-    known = _Known(study, space, learns)
+    known = _Known(study, study.trials, space, learns)
     assert len(known.points) == 4 + learns
     assert np.isnan(known.outputs).any(axis=1).tolist() == [False] * 4 + [True] * learns
 

@@ -1,5 +1,7 @@
 """The search against exact answers: a finite domain where both plans can be enumerated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -217,3 +219,30 @@ if __name__ == "__main__":
         f"{len(gains)} data sets, EIC's point left in {np.sum(gains != 0)}: mean gain "
         f"{gains.mean():+.2%} ± {error:.2%}, largest {gains.max():+.1%}, worst {gains.min():+.1%}"
     )
+
+
+def test_a_point_that_is_being_evaluated_is_not_asked_for_again():
+    # The corner is expected to be feasible and is the best of all: once it is believed, nothing
+    # promises to be better, and log EIC is highest there, where it is least certain to be worse.
+    x = torch.tensor([[0.9, 0.8], [0.3, 0.3], [0.2, 0.9], [0.8, 0.1]], dtype=torch.float64)
+    y = torch.stack([x.sum(1), x.sum(1) - 3])
+    posterior = condition(
+        Matern(torch.full((2, 1, 2), 3.0, dtype=torch.float64), (2.5, 2.5)),
+        x,
+        y,
+        torch.full((2,), 1e-8, dtype=torch.float64),
+        torch.zeros(2, dtype=torch.float64),
+    )
+    free = Problem(posterior, float(y[0].min()), x[1:2], lambda x: x, torch.ones(2).bool())
+    corner = torch.zeros(1, 2, dtype=torch.float64)
+    torch.testing.assert_close(maximize_eic(free, Settings(), 0)[0][:1], corner)
+    waiting = believe(free, corner)
+    forgotten = replace(waiting, taken=None)
+    torch.testing.assert_close(maximize_eic(forgotten, Settings(), 0)[0][:1], corner)
+    for q in (1, 2):
+        batch, _ = maximize_two_step(waiting, Settings(), q, 0)
+        assert (batch.abs().amax(1) > 1e-6).all()
+    on_corner = replace(
+        waiting, snap=torch.zeros_like
+    )  # a space of one point: nothing else is left
+    torch.testing.assert_close(maximize_two_step(on_corner, Settings(), 1, 0)[0], corner)

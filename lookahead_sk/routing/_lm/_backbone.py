@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,14 @@ class LanguageModel(nn.Module):
     ----------
     model : PreTrainedModel
         With a vocabulary head, or the trunk alone, which then gets a `TiedHead`.
+
+    Attributes
+    ----------
+    takes : frozenset of str
+        Names of what the trunk can be given.
+    cache_name : str or None
+        Name of the key/value cache, as an argument of the trunk and in its output; transformers
+        5.24 renamed it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -63,6 +72,8 @@ class LanguageModel(nn.Module):
         self.has_own_head = model.base_model is not model and _own_head(model) is not None
         if getattr(self.trunk, "pooler", None) is not None:
             self.trunk.pooler = None  # not used, not trained
+        self.takes = frozenset(inspect.signature(self.trunk.forward).parameters)
+        self.cache_name = next((n for n in ("cache", "past_key_values") if n in self.takes), None)
         self.tied = None if self.has_own_head else TiedHead(self.width, self.n_vocabulary)
 
     @property

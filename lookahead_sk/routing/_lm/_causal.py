@@ -46,7 +46,8 @@ class CausalLookahead(LookaheadNetwork):
        approach.
     """
 
-    needs = frozenset({"past_key_values", "position_ids", "inputs_embeds"})
+    needs = frozenset({"position_ids", "inputs_embeds"})
+    needs_cache = True
     accepted = "an architecture with a key/value cache, position_ids and inputs_embeds"
 
     shares_prompt = True
@@ -94,7 +95,7 @@ class CausalLookahead(LookaheadNetwork):
             position_ids=(is_real.cumsum(dim=1) - 1).clamp_min(0),
             use_cache=True,
         )
-        return output.past_key_values
+        return output[self.language_model.cache_name]
 
     def _branch_masks(self, batch: CausalBatch) -> tuple[Tensor, Tensor]:
         """What branches (n * K) see, (.., L + 1 + R), and their positions, (.., 1 + R)."""
@@ -115,8 +116,8 @@ class CausalLookahead(LookaheadNetwork):
             inputs_embeds=self._branch_embeddings(batch),
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{str(self.language_model.cache_name): cache},
         )
         return output.last_hidden_state
 
@@ -155,8 +156,8 @@ class CausalLookahead(LookaheadNetwork):
                 inputs_embeds=step,
                 attention_mask=mask,
                 position_ids=position,
-                past_key_values=cache,
                 use_cache=True,
+                **{str(self.language_model.cache_name): cache},
             )
             logits = self.language_model.vocabulary_logits(output.last_hidden_state[:, -1])
             found.append(logits.argmax(dim=-1))

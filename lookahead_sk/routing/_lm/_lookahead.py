@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 import torch
@@ -18,11 +17,12 @@ from lookahead_sk.routing._lm._vocabulary import Vocabulary
 class LookaheadNetwork(nn.Module):
     """A backbone with a learned token for every model and heads on what it foresees.
 
-    A subclass names in ``needs`` what its backbone's trunk must take, and in ``accepted`` how to
-    say so.
+    A subclass names in ``needs`` and ``needs_cache`` what its backbone's trunk must take, and in
+    ``accepted`` how to say so.
     """
 
     needs: ClassVar[frozenset[str]]
+    needs_cache: ClassVar[bool] = False
     accepted: ClassVar[str]
 
     def __init__(
@@ -35,7 +35,8 @@ class LookaheadNetwork(nn.Module):
         head: str = "pooled",
     ) -> None:
         super().__init__()
-        if not self.needs <= set(inspect.signature(language_model.trunk.forward).parameters):
+        has_cache = language_model.cache_name is not None
+        if not self.needs <= language_model.takes or (self.needs_cache and not has_cache):
             reject("backbone", self.accepted, type(language_model.trunk).__name__)
         self.language_model = language_model
         self.vocabulary = vocabulary
