@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from lookahead_sk.routing._inputs import Floats, ScoreTable
+from lookahead_sk.routing._later import View, new_later
 from lookahead_sk.routing._settings import Settings
 
 Floats32 = npt.NDArray[np.float32]
@@ -46,6 +47,7 @@ class Given(NamedTuple):
             "score_range_": self.score_range,
             "n_prompts_": len(self.prompts),
             "mean_scores_": np.nanmean(self.table.scores, axis=0),
+            "later_": new_later(self.table.scores),
         }
 
     def unit_scores(self) -> Floats32:
@@ -74,17 +76,20 @@ class Approach:
         """Train; return all attributes of the fitted router."""
         raise NotImplementedError
 
-    def foretell(self, X: Prompts) -> tuple[Floats, Floats | None]:
-        """Expected scores (n, K), and expected lengths (n, K) where they are foreseen."""
+    def view(self, X: Prompts) -> View:
+        """What the fitted network sees in the prompts."""
         raise NotImplementedError
 
-    def latents(self, X: Prompts) -> Floats32:
-        """Foreseen latents (n, K, r)."""
+    def expectations(self, X: Prompts, view: View) -> Expectations:
+        """What the models of `fit`, by their numbers, are expected to answer."""
         raise NotImplementedError
 
-    def expectations(self, X: Prompts) -> Expectations:
-        """What every model is expected to answer."""
-        raise NotImplementedError
+    def embed_responses(self, responses: npt.NDArray[Any]) -> Floats32 | None:
+        """Responses (n,) or (n, d) on the principal axes (n, c), NaN where None or NaN.
+
+        None where the approach keeps no axes of responses.
+        """
+        return None
 
 
 def flat(latents: Floats32) -> Floats32:

@@ -17,7 +17,9 @@ from lookahead_sk.routing._facts import ResponseFacts
 from lookahead_sk.routing._features import LexicalFeatures, new_vectorizer
 from lookahead_sk.routing._foresight import ReferenceResponses
 from lookahead_sk.routing._kinds import Kinds
+from lookahead_sk.routing._later import AddedModel, Later
 from lookahead_sk.routing._neighbours import Neighbours
+from lookahead_sk.routing._novelty import Novelty
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -27,7 +29,8 @@ def _record_types() -> dict[str, type]:
     from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
     known = (Kinds, Neighbours, ResponseFacts, ReferenceResponses, LexicalFeatures)
-    return {cls.__name__: cls for cls in (*known, NetworkState, Vocabulary)}
+    later = (Later, AddedModel, Novelty)
+    return {cls.__name__: cls for cls in (*known, *later, NetworkState, Vocabulary)}
 
 
 def encode_value(value: Any, name: str, arrays: Arrays) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,45 +15,106 @@ from lookahead_sk._validation import check_float, reject
 from lookahead_sk.routing._base import BaseRouter
 from lookahead_sk.routing._costs import read_costs, weight_for_budget
 from lookahead_sk.routing._inputs import Floats
+from lookahead_sk.routing._novelty import Novelty
 
 _N_WEIGHTS = 50  # cost weights that a certificate tests in turn
 
 
-class CostAwareRouter(BaseRouter):
-    """Base of routers with prices.
+class Foretold(NamedTuple):
+    """What a router expects of n prompts."""
 
-    A subclass has the parameters ``costs``, ``cost_weight`` and ``cost_unit`` and implements
-    ``_foretell(X)``: qualities (n, K) and expected response lengths (n, K), or None for lengths
-    that it does not know.
+    quality: Floats  # (n, K)
+    lengths: Floats | None  # (n, K), NaN where a model's are not known
+    features: npt.NDArray[np.float32]  # (n, p), where prompts are compared with the training
+
+
+class CostAwareRouter(BaseRouter):
+    """Base of routers with prices and a model to fall back on.
+
+    A subclass has the parameters ``costs``, ``cost_weight``, ``cost_unit``, ``fallback`` and
+    ``novelty_level``, sets ``novelty_`` in ``fit``, and implements ``_foretell(X)``.
     """
 
     costs: Any
     cost_weight: float
     cost_unit: str
+    fallback: Any
+    novelty_level: float
+    novelty_: Novelty
     score_range_: tuple[float, float]
 
-    def _foretell(self, X: Any) -> tuple[Floats, Floats | None]:
+    def _foretell(self, X: Any) -> Foretold:
         raise NotImplementedError
 
     def _predict_quality(self, X: Any) -> Floats:
-        return self._foretell(X)[0]
+        return self._foretell(X).quality
 
-    def _quality_and_costs(self, X: Any) -> tuple[Floats, Floats]:
-        check_is_fitted(self)
-        quality, lengths = self._foretell(self._check_X(X, reset=False))
+    def _costs_of(self, foretold: Foretold) -> Floats:
+        quality, lengths = foretold.quality, foretold.lengths
         prices = read_costs(self.costs, self.classes_)
         if self.cost_unit == "call":
-            return quality, np.broadcast_to(prices, quality.shape)
+            return np.broadcast_to(prices, quality.shape)
         if lengths is None:
             raise ValueError(
                 "cost_unit='length' needs a router that was fitted with responses or "
                 "response_lengths, and response_weight > 0."
             )
-        return quality, prices * lengths
+        if np.isnan(lengths).any():
+            unknown = self.classes_[np.isnan(lengths).any(axis=0)].tolist()
+            raise ValueError(
+                f"cost_unit='length' needs response lengths of every model; {unknown} came without."
+            )
+        return prices * lengths
+
+    def _quality_and_costs(self, X: Any) -> tuple[Floats, Floats]:
+        check_is_fitted(self)
+        foretold = self._foretell(self._check_X(X, reset=False))
+        return foretold.quality, self._costs_of(foretold)
 
     def _utilities(self, X: Any) -> Floats:
         quality, costs = self._quality_and_costs(X)
         return quality - self.cost_weight * costs
+
+    def typicality(self, X: Any) -> Floats:
+        """Tell how usual prompts are beside the training prompts.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            The prompts.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Conformal p-values: the share of calibration prompts, a random half of the training
+            prompts and at most 2,000, that are at least as far from other training prompts. Of
+            prompts like those of the training, a share of at most t has a typicality of at most t.
+
+        References
+        ----------
+        .. [1] Bates, Candes, Lei, Romano and Sesia, "Testing for outliers with conformal p-values",
+           Annals of Statistics 51, 2023.
+        .. [2] Sun, Ming, Zhu and Li, "Out-of-distribution detection with deep nearest neighbors",
+           ICML 2022.
+        """
+        check_is_fitted(self)
+        return self.novelty_.p_values(self._foretell(self._check_X(X, reset=False)).features)
+
+    def is_novel(self, X: Any) -> npt.NDArray[np.bool_]:
+        """Flag prompts that are unlike the training prompts.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            The prompts.
+
+        Returns
+        -------
+        ndarray of bool of shape (n,)
+            Whether `typicality` is at most ``novelty_level``. With ``fallback``, `predict` sends
+            these prompts to that model.
+        """
+        return self.typicality(X) <= self.novelty_level
 
     def predict_cost(self, X: Any) -> Floats:
         """Expect the cost of calling every model.
@@ -90,7 +151,8 @@ class CostAwareRouter(BaseRouter):
         Returns
         -------
         ndarray of shape (n,)
-            The element of ``classes_`` with the largest utility; of equal ones the cheapest.
+            The element of ``classes_`` with the largest utility; of equal ones the cheapest. With
+            ``fallback``, that model for prompts that `is_novel` flags.
 
         Raises
         ------
@@ -100,11 +162,27 @@ class CostAwareRouter(BaseRouter):
         """
         if budget is not None and self.costs is None:
             reject("costs", "given when there is a budget", None)
-        quality, costs = self._quality_and_costs(X)
+        check_is_fitted(self)
+        foretold = self._foretell(self._check_X(X, reset=False))
+        quality, costs = foretold.quality, self._costs_of(foretold)
+        if self.fallback is not None:
+            quality, costs = self._fall_back(foretold, costs)
         weight = self.cost_weight
         if budget is not None:
             weight = weight_for_budget(quality, costs, budget)
         return self.classes_[route(quality, costs, weight)]
+
+    def _fall_back(self, foretold: Foretold, costs: Floats) -> tuple[Floats, Floats]:
+        """Quality and costs with no choice but the fallback for novel prompts."""
+        column = fallback_column(self.fallback, self.classes_)
+        is_novel = self.novelty_.p_values(foretold.features) <= self.novelty_level
+        quality, costs = foretold.quality.copy(), costs.copy()
+        quality[is_novel] = quality[is_novel, column, None]
+        costs[is_novel] = costs[is_novel, column, None]
+        others = np.ix_(is_novel, np.arange(quality.shape[1]) != column)
+        # Worse at the same cost: no cost weight prefers them.
+        quality[others] -= np.maximum(1.0, np.abs(quality[others]))
+        return quality, costs
 
     def tune_cost(
         self,
@@ -197,3 +275,11 @@ class CostAwareRouter(BaseRouter):
                 "larger max_loss, or go on calling the reference."
             )
         return found.cost_weight
+
+
+def fallback_column(fallback: Any, classes: npt.NDArray[Any]) -> int:
+    """Number of the model to fall back on."""
+    names = classes.tolist()
+    if fallback not in names:
+        reject("fallback", f"None or one of {names}", fallback)
+    return names.index(fallback)

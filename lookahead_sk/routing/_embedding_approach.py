@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookahead_sk._device import resolve_device
+from lookahead_sk._validation import reject
 from lookahead_sk.routing._approach import (
     Approach,
     Expectations,
@@ -28,8 +29,10 @@ from lookahead_sk.routing._facts import N_COMPONENTS, ResponseFacts, fit_facts
 from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._foresight import ReferenceResponses, keep_references, lengths_of
 from lookahead_sk.routing._inputs import Floats, ScoreTable
+from lookahead_sk.routing._later import View
 from lookahead_sk.routing._local import Local, local_candidates
-from lookahead_sk.routing._settings import Settings
+from lookahead_sk.routing._novelty import fit_novelty
+from lookahead_sk.routing._settings import Settings, resolve_settings
 from lookahead_sk.routing._training import (
     TrainingData,
     TrainingPlan,
@@ -67,6 +70,7 @@ class EmbeddingApproach(Approach):
         raw = _join(embeddings, lexical, given.prompts)
         center, scale = _scaling(raw)
         facts, values = self._fit_facts(given.responses, given.lengths, settings, seed)
+        features = ((raw - center) / scale).astype(np.float32)
         attributes = given.attributes("embedding") | {
             "n_members_": n_members,
             "lexical_": lexical,
@@ -74,11 +78,12 @@ class EmbeddingApproach(Approach):
             "scale_": scale,
             "facts_": facts,
             "references_": None,
+            "novelty_": fit_novelty(features, seed),
         }
         if given.responses is not None and facts is not None and values is not None:
             attributes["references_"] = keep_references(given.responses, values, facts, seed)
         return Observed(
-            features=((raw - center) / scale).astype(np.float32),
+            features=features,
             table=given.table,
             facts=values,
             fold=(np.random.RandomState(seed).permutation(n) % n_members).astype(np.intp),
@@ -94,20 +99,28 @@ class EmbeddingApproach(Approach):
             return None, None
         if responses.dtype != object:
             return fit_facts(responses, None, lengths, seed)
-        texts = responses.ravel()
-        is_observed = np.array([text is not None for text in texts])
-        if not is_observed.any():
+        embeddings = self._embed_responses(responses.ravel(), settings)
+        if embeddings is None:
             return None, None
+        return fit_facts(embeddings.reshape(*responses.shape, -1), responses, lengths, seed)
+
+    def _embed_responses(self, responses: npt.NDArray[Any], settings: Settings) -> Floats32 | None:
+        """Embeddings (n, d), NaN where not observed; None where nothing was."""
+        if responses.dtype != object:
+            return responses
+        is_observed = np.array([text is not None for text in responses])
+        if not is_observed.any():
+            return None
         model = load_encoder(self.router.encoder, self.router.device)
         vectors = encode(
-            texts[is_observed].tolist(),
+            responses[is_observed].tolist(),
             model,
             show_progress=self.router.verbose > 1,
             max_tokens=settings.response_tokens,
         )
-        embeddings = np.full((len(texts), vectors.shape[1]), np.nan, dtype=np.float32)
+        embeddings = np.full((len(responses), vectors.shape[1]), np.nan, dtype=np.float32)
         embeddings[is_observed] = vectors
-        return fit_facts(embeddings.reshape(*responses.shape, -1), responses, lengths, seed)
+        return embeddings
 
     def fit(self, observed: Observed, run_epoch: RunEpoch) -> dict[str, Any]:
         """Train the network, then fit what needs held-out latents."""
@@ -167,38 +180,44 @@ class EmbeddingApproach(Approach):
             "_n_features_out": latents[0].size,
         }
 
-    def _foresee(self, X: Prompts) -> tuple[Floats32, Floats32, Floats32]:
-        """Scaled features (n, p), latents (n, K, r) and quality logits (n, K)."""
+    def view(self, X: Prompts) -> View:
+        """Features, latents and the network's quality."""
         router = self.router
         raw = _join(router._embed(X), router.lexical_, X)
         features = ((raw - router.center_) / router.scale_).astype(np.float32)
         device = resolve_device(router.device)
         latents, logits = foresee_latents(router.weights_, features, device)
-        return features, latents, logits
+        return View(
+            space=_space(features, latents, router.feature_scale_),
+            network=to_units(logits, router.score_range_),
+            lengths=lengths_of(latents, router.facts_),
+            latents=latents,
+            features=features,
+        )
 
-    def foretell(self, X: Prompts) -> tuple[Floats, Floats | None]:
-        """Means over kinds of prompt, blended with the network where that was better."""
-        router = self.router
-        features, latents, logits = self._foresee(X)
-        kinds: Local = router.kinds_
-        local = kinds.predict(_space(features, latents, router.feature_scale_))
-        network = to_units(logits, router.score_range_)
-        blend: float = router.blend_
-        return (1 - blend) * local + blend * network, lengths_of(latents, router.facts_)
-
-    def latents(self, X: Prompts) -> Floats32:
-        """Standardised facts that the responses are expected to show."""
-        return self._foresee(X)[1]
-
-    def expectations(self, X: Prompts) -> Expectations:
+    def expectations(self, X: Prompts, view: View) -> Expectations:
         """The training responses that are nearest to the foreseen ones."""
         references: ReferenceResponses | None = self.router.references_
         if references is None:
             raise ValueError(
                 "foresee needs a router that was fitted with responses and response_weight > 0."
             )
-        names = self.router.classes_.tolist()
-        return references.nearest(self.latents(X), self.router.facts_, names)
+        names = list(range(view.network.shape[1]))
+        return references.nearest(view.latents, self.router.facts_, names)
+
+    def embed_responses(self, responses: npt.NDArray[Any]) -> Floats32 | None:
+        """Principal components of the responses' embeddings."""
+        router = self.router
+        if router.facts_ is None:
+            return None
+        settings = resolve_settings(router, router.n_prompts_)
+        embeddings = self._embed_responses(responses, settings)
+        if embeddings is None:
+            return None
+        if embeddings.shape[1] != len(router.facts_.center):
+            accepted = f"of shape (n, {len(router.facts_.center)}), as those of fit"
+            reject("responses", accepted, f"shape {embeddings.shape}")
+        return router.facts_.project(embeddings)
 
 
 def _join(embeddings: Floats32, lexical: LexicalFeatures | None, prompts: Any) -> Floats32:

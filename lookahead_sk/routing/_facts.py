@@ -113,6 +113,10 @@ class ResponseFacts:
         """Number of facts of one response, r."""
         return int(self.mean.shape[1])
 
+    def project(self, embeddings: Floats32) -> Floats32:
+        """Embeddings (n, d) of responses on the principal axes, (n, c)."""
+        return ((embeddings - self.center) @ self.components.T).astype(np.float32)
+
 
 def fit_facts(
     embeddings: Floats32,

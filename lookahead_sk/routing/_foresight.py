@@ -42,13 +42,12 @@ class ReferenceResponses:
         lengths = lengths_of(latents, facts)
         found: list[dict[Any, dict[str, Any]]] = [{} for _ in latents]
         for k, name in enumerate(names):
-            cosine = _cosine(foreseen[:, k], self.coordinates[:, k])  # (n, R)
-            nearest = np.nan_to_num(cosine, nan=-np.inf).argmax(axis=1)
+            nearest, similarity = nearest_by_cosine(foreseen[:, k], self.coordinates[:, k])
             for i, j in enumerate(nearest):
                 found[i][name] = {
                     "response": None if self.texts is None else self.texts[j, k],
                     "row": int(self.rows[j]),
-                    "similarity": float(cosine[i, j]),
+                    "similarity": float(similarity[i]),
                     "length": None if lengths is None else float(lengths[i, k]),
                 }
         return found
@@ -63,10 +62,17 @@ def lengths_of(latents: Floats32, facts: ResponseFacts | None) -> npt.NDArray[np
     return np.maximum(np.expm1(logs.astype(np.float64)), 0)
 
 
-def _cosine(a: Floats32, b: Floats32) -> Floats32:
-    a = a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
-    b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
-    return a @ b.T
+def nearest_by_cosine(
+    foreseen: Floats32, references: Floats32
+) -> tuple[npt.NDArray[np.intp], Floats32]:
+    """Row and cosine (n,) of the reference (R, c) that is nearest to each of (n, c)."""
+    cosine = _unit(foreseen) @ _unit(references).T
+    nearest = np.nan_to_num(cosine, nan=-np.inf).argmax(axis=1)
+    return nearest, np.take_along_axis(cosine, nearest[:, None], axis=1)[:, 0]
+
+
+def _unit(rows: Floats32) -> Floats32:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def keep_references(

@@ -113,14 +113,14 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
         )
     names = list(range(scores.shape[1])) if columns is None else list(columns)
     _check_observed(scores, names)
-    return ScoreTable(scores, _name_array(names), is_label=False)
+    return ScoreTable(scores, name_array(names), is_label=False)
 
 
 def _as_numbers(array: npt.NDArray[Any]) -> Floats:
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: y must be real; got {array.dtype}.")
     try:
-        scores = array.astype(np.float64)
+        scores = array.astype(np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise ValueError(f"y must be a table of numbers (n, K); {error}.") from error
     if np.isinf(scores).any():
@@ -144,12 +144,61 @@ def _check_observed(scores: Floats, names: list[Any]) -> None:
     if not observed.any(axis=0).all():
         model = names[int(np.argmin(observed.any(axis=0)))]
         raise ValueError(f"y must hold an observed score of every model; {model!r} has none.")
+    _check_rows(observed)
+
+
+def _check_rows(observed: npt.NDArray[np.bool_]) -> None:
     if not observed.any(axis=1).all():
         row = int(np.argmin(observed.any(axis=1)))
         raise ValueError(f"y must hold an observed score for every prompt; row {row} has none.")
 
 
-def _name_array(names: list[Any]) -> npt.NDArray[Any]:
+def check_feedback(y: Any, n: int, classes: npt.NDArray[Any]) -> Floats:
+    """Scores (n, K) of the models of a fitted router, NaN where not observed.
+
+    Parameters
+    ----------
+    y : array-like of shape (n, K), DataFrame, or array-like of shape (n,)
+        Scores; a DataFrame may lack models. Labels of the best model.
+    n : int
+        Number of prompts.
+    classes : ndarray of shape (K,)
+        The models.
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+        In the order of ``classes``.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a model is unknown, a value is infinite, or a prompt has no score.
+    """
+    names = classes.tolist()
+    if hasattr(y, "columns"):
+        unknown = [name for name in y.columns if name not in names]
+        if unknown:
+            hint = f"add_model makes {unknown} candidates."
+            reject("y", f"a table with columns among {names}", list(y.columns), hint=hint)
+        given, y = y, np.full((len(y), len(names)), np.nan)
+        for name in given.columns:
+            y[:, names.index(name)] = _as_numbers(given[name].to_numpy())
+    array = np.asarray(y)
+    if array.ndim == 1:
+        unknown = [label for label in array.tolist() if label not in names]
+        if unknown:
+            reject("y", f"scores of shape ({n}, {len(names)}), or labels among {names}", unknown[0])
+        array = (array[:, None] == classes).astype(np.float64)
+    if array.shape != (n, len(names)):
+        reject("y", f"of shape ({n}, {len(names)})", f"shape {array.shape}")
+    scores = _as_numbers(array)
+    _check_rows(~np.isnan(scores))
+    return scores
+
+
+def name_array(names: list[Any]) -> npt.NDArray[Any]:
+    """Names of models: integers as such, else objects."""
     if all(isinstance(name, int | np.integer) for name in names):
         return np.array(names)
     array = np.empty(len(names), dtype=object)

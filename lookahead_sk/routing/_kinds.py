@@ -17,8 +17,8 @@ quality_k(x) = sum_c W_c(x) (sum_i W_ic y_ik + kappa ybar_k) / (sum_i W_ic + kap
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ GRAINS = (Grain((160, 80, 40), 5.0), Grain((40, 20, 10), 2.0))
 
 @dataclass
 class Kinds:
-    """Soft clusterings and the shrunken mean scores of their kinds.
+    """Soft clusterings and the sums of scores of their kinds.
 
     Attributes
     ----------
@@ -58,25 +58,83 @@ class Kinds:
         Centres of each clustering.
     temperatures : list of float
         Softness of each clustering, in squared distance.
-    means : list of ndarray of shape (c, K)
-        Shrunken mean scores of each kind.
+    totals, counts : list of ndarray of shape (c, K)
+        Sum of the scores, and number of the observed ones, of each kind, by membership.
+    total, count : ndarray of shape (K,)
+        The same of all prompts.
+    shrinkage : float
+        How many prompts of average score a kind is believed to have beside its own.
     """
 
     axes: Floats32 | None
     centers: list[Floats32]
     temperatures: list[float]
-    means: list[Floats]
+    totals: list[Floats]
+    counts: list[Floats]
+    total: Floats
+    count: Floats
+    shrinkage: float
 
     def predict(self, foreseen: Floats32) -> Floats:
         """Mean scores (n, K) of the kinds that the prompts belong to."""
         z = project(foreseen, self.axes)
+        prior = self.shrinkage * (self.total / self.count)
         parts = [
-            _memberships(z, centers, temperature) @ means
-            for centers, temperature, means in zip(
-                self.centers, self.temperatures, self.means, strict=True
+            _memberships(z, centers, temperature) @ ((totals + prior) / (counts + self.shrinkage))
+            for centers, temperature, totals, counts in zip(
+                self.centers, self.temperatures, self.totals, self.counts, strict=True
             )
         ]
         return np.mean(parts, axis=0)
+
+    def updated(self, foreseen: Floats32, scores: Floats) -> Self:
+        """These kinds with more prompts (n, f) in them, and their scores (n, K)."""
+        z = project(foreseen, self.axes)
+        totals, counts = [], []
+        for i, (centers, temperature) in enumerate(
+            zip(self.centers, self.temperatures, strict=True)
+        ):
+            weights = _memberships(z, centers, temperature).astype(np.float64)
+            total, count = _sums(weights, scores)
+            totals.append(self.totals[i] + total)
+            counts.append(self.counts[i] + count)
+        total, count = _sums(np.ones((len(scores), 1)), scores)
+        return replace(
+            self,
+            totals=totals,
+            counts=counts,
+            total=self.total + total[0],
+            count=self.count + count[0],
+        )
+
+    def of(self, foreseen: Floats32) -> Self:
+        """The same kinds for one model that was seen on other prompts (n, f), all scores 0."""
+        z, nothing = project(foreseen, self.axes), np.zeros((len(foreseen), 1))
+        weights = [
+            _memberships(z, centers, temperature).astype(np.float64)
+            for centers, temperature in zip(self.centers, self.temperatures, strict=True)
+        ]
+        sums = [_sums(w, nothing) for w in weights]
+        return replace(
+            self,
+            totals=[total for total, _ in sums],
+            counts=[count for _, count in sums],
+            total=np.zeros(1),
+            count=np.full(1, float(len(z))),
+        )
+
+    def cleared(self) -> Self:
+        """The same kinds and prompts, all scores 0: what is told of residuals at the beginning."""
+        return replace(
+            self, totals=[0 * total for total in self.totals], total=np.zeros_like(self.total)
+        )
+
+
+def one_kind(width: int, counts: Floats) -> Kinds:
+    """A single kind of all prompts, of which counts (K,) were observed, with scores 0."""
+    center = np.zeros((1, width), dtype=np.float32)
+    nothing = np.zeros((1, len(counts)))
+    return Kinds(None, [center], [1.0], [nothing], [counts[None]], nothing[0], counts, 0.0)
 
 
 def _memberships(z: Floats32, centers: Floats32, temperature: float) -> Floats32:
@@ -129,7 +187,8 @@ def fit_kinds(
     -----
     Time is linear in n: at most 512 kinds, 10 Lloyd iterations, 12 clusterings.
     """
-    kinds = Kinds(axes, [], [], [])
+    total, count = _sums(np.ones((len(scores), 1)), scores)
+    kinds = Kinds(axes, [], [], [], [], total[0], count[0], grain.shrinkage)
     held_out: list[Floats] = []
     sizes = {min(MAX_KINDS, max(2, round(len(scores) / s))) for s in grain.prompts_per_kind}
     for n_kinds in sorted(min(size, len(scores)) for size in sizes):
@@ -137,11 +196,13 @@ def fit_kinds(
             centers = _cluster(projected, n_kinds, seed + restart)
             temperature = _softness(projected, centers)
             weights = _memberships(projected, centers, temperature).astype(np.float64)
-            means, own = _shrunken_means(weights, scores, grain.shrinkage)
+            totals, counts = _sums(weights, scores)
             kinds.centers.append(centers)
             kinds.temperatures.append(temperature)
-            kinds.means.append(means)
-            held_out.append(own)
+            kinds.totals.append(totals)
+            kinds.counts.append(counts)
+            prior = grain.shrinkage * (kinds.total / kinds.count)
+            held_out.append(_held_out(weights, scores, totals + prior, counts + grain.shrinkage))
     return kinds, np.mean(held_out, axis=0)
 
 
@@ -153,20 +214,23 @@ def _cluster(z: Floats32, n_kinds: int, seed: int) -> Floats32:
         return np.asarray(model.fit(z).cluster_centers_, dtype=np.float32)
 
 
-def _shrunken_means(weights: Floats, scores: Floats, shrinkage: float) -> tuple[Floats, Floats]:
-    """Shrunken means (c, K), and each prompt's quality without its own score (n, K)."""
+def _sums(weights: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    """Sums of the observed scores and of their numbers, (c, K), by memberships (n, c)."""
+    is_observed = ~np.isnan(scores)
+    return weights.T @ np.where(is_observed, scores, 0.0), weights.T @ is_observed
+
+
+def _held_out(weights: Floats, scores: Floats, total: Floats, count: Floats) -> Floats:
+    """Each prompt's quality without its own score (n, K); the sums have their prior in them."""
     is_observed = ~np.isnan(scores)
     filled = np.where(is_observed, scores, 0.0)
-    overall = filled.sum(axis=0) / is_observed.sum(axis=0)
-    total = weights.T @ filled + shrinkage * overall  # (c, K)
-    count = weights.T @ is_observed + shrinkage
     if is_observed.all():  # the counts of all models are alike: one ratio serves them all
         ratio = weights / (count[:, 0] - weights)
-        own = ratio @ total - (ratio * weights).sum(axis=1, keepdims=True) * filled
-        return total / count, own
+        own: Floats = ratio @ total - (ratio * weights).sum(axis=1, keepdims=True) * filled
+        return own
     own = np.empty_like(filled)
     for k in range(scores.shape[1]):
         self_weight = weights * is_observed[:, k, None]
         without = total[:, k] - self_weight * filled[:, k, None]
         own[:, k] = (weights * without / (count[:, k] - self_weight)).sum(axis=1)
-    return total / count, own
+    return own

@@ -25,8 +25,8 @@ from lookahead_sk.routing._base import fit_temperature
 from lookahead_sk.routing._facts import ResponseFacts, fit_facts
 from lookahead_sk.routing._features import fit_lexical
 from lookahead_sk.routing._foresight import lengths_of
-from lookahead_sk.routing._inputs import Floats
 from lookahead_sk.routing._language_kinds import choose_local
+from lookahead_sk.routing._later import View
 from lookahead_sk.routing._lm._backbone import load_backbone
 from lookahead_sk.routing._lm._checkpoint import Checkpoint, fingerprint
 from lookahead_sk.routing._lm._network import (
@@ -50,6 +50,7 @@ from lookahead_sk.routing._lm._training import (
     train_language_model,
 )
 from lookahead_sk.routing._lm._vocabulary import Vocabulary
+from lookahead_sk.routing._novelty import fit_novelty
 from lookahead_sk.routing._settings import DEFAULT_BACKBONES, Settings
 
 MAX_LENGTH = 2048
@@ -208,6 +209,7 @@ class LanguageApproach(Approach):
             "kinds_": kinds,
             "blend_": blend,
             "n_members_": 1,
+            "novelty_": fit_novelty(flat(latents), given.seed, held_out),
             "temperature_": fit_temperature(quality, scores),
             "validation_score_": float(np.nanmean(routed(quality, scores))),
             "validation_scores_": list(history),
@@ -227,41 +229,32 @@ class LanguageApproach(Approach):
         prompts = state.vocabulary.encode_prompts(list(X), router.max_length_)
         return state.network(device), prompts, device, resolve_precision(router.dtype, device)
 
-    def foretell(self, X: Prompts) -> tuple[Floats, Floats | None]:
-        """The network's quality, blended with the means over kinds of prompt."""
+    def view(self, X: Prompts) -> View:
+        """Hidden states where the responses would stand, and the network's quality."""
         router = self.router
         latents, logits, facts = self._foresee(X)
-        network = to_units(logits, router.score_range_)
-        blend: float = router.blend_
-        lengths = lengths_of(facts, router.facts_)
-        if router.kinds_ is None or blend == 1:
-            return network, lengths
-        local: Floats = router.kinds_.predict(flat(facts if facts.shape[2] else latents))
-        return (1 - blend) * local + blend * network, lengths
+        return View(
+            space=flat(facts if facts.shape[2] else latents),
+            network=to_units(logits, router.score_range_),
+            lengths=lengths_of(facts, router.facts_),
+            latents=latents,
+            features=flat(latents),
+        )
 
-    def latents(self, X: Prompts) -> Floats32:
-        """Hidden states where the responses would stand."""
-        return self._foresee(X)[0]
-
-    def expectations(self, X: Prompts) -> Expectations:
+    def expectations(self, X: Prompts, view: View) -> Expectations:
         """What the language model itself expects every model to begin with."""
-        router = self.router
-        vocabulary: Vocabulary = router.network_.vocabulary
-        ready = self._ready(X)
-        tokens = expect_responses(*ready)
-        lengths = None
-        if router.facts_ is not None:
-            lengths = lengths_of(foresee_prompts(*ready)[2], router.facts_)
-        names = router.classes_.tolist()
+        vocabulary: Vocabulary = self.router.network_.vocabulary
+        tokens = expect_responses(*self._ready(X))
+        lengths = view.lengths
         return [
             {
-                name: {
-                    "response": vocabulary.decode(tokens[i][k]),
+                k: {
+                    "response": vocabulary.decode(begin),
                     "row": None,
                     "similarity": None,
                     "length": None if lengths is None else float(lengths[i, k]),
                 }
-                for k, name in enumerate(names)
+                for k, begin in enumerate(tokens[i])
             }
             for i in range(len(tokens))
         ]

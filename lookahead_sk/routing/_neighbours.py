@@ -14,7 +14,8 @@ averaged over neighbourhoods N of several sizes: one size alone is a noisy choic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,21 @@ class Neighbours:
         z = project(foreseen, self.axes)
         near = _nearest(z, self.points, max(self.sizes), own=False)
         return _means(self.scores, near, self.sizes)
+
+    def updated(self, foreseen: Floats32, scores: Floats) -> Self:
+        """These prompts and more of them (n, f), with their scores (n, K)."""
+        points = np.concatenate([self.points, project(foreseen, self.axes)])
+        return replace(self, points=points, scores=np.concatenate([self.scores, scores]))
+
+    def of(self, foreseen: Floats32) -> Self:
+        """Neighbours for one model that was seen on other prompts (n, f), all scores 0."""
+        points = project(foreseen, self.axes)
+        sizes = tuple(min(size, len(points)) for size in self.sizes)
+        return replace(self, points=points, scores=np.zeros((len(points), 1)), sizes=sizes)
+
+    def cleared(self) -> Self:
+        """The same prompts, all scores 0: what is told of residuals at the beginning."""
+        return replace(self, scores=0 * self.scores)
 
 
 def _nearest(z: Floats32, points: Floats32, k: int, *, own: bool) -> npt.NDArray[np.intp]:

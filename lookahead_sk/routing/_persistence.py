@@ -20,7 +20,7 @@ from lookahead_sk._version import __version__
 from lookahead_sk.routing._codec import Arrays, decode_value, encode_value
 from lookahead_sk.routing._costs import read_costs
 
-FORMAT, VERSION = "lookahead_sk.LookaheadRouter", 1
+FORMAT, VERSION = "lookahead_sk.LookaheadRouter", 2
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 OBJECTS = ("encoder", "backbone")  # parameters that may be models; these are not written
 

@@ -13,14 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk.routing._approach import Approach, Given, flat
 from lookahead_sk.routing._callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
-from lookahead_sk.routing._cost_aware import CostAwareRouter
+from lookahead_sk.routing._cost_aware import Foretold, fallback_column
 from lookahead_sk.routing._costs import read_costs
-from lookahead_sk.routing._inputs import Floats, align_columns, check_lengths
+from lookahead_sk.routing._inputs import align_columns, check_lengths
 from lookahead_sk.routing._settings import check_parameters, resolve_settings
+from lookahead_sk.routing._updates import UpdatableRouter
 
 
 class LookaheadRouter(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, CostAwareRouter
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, UpdatableRouter
 ):
     """Route each prompt to the best of several models by foreseeing their responses.
 
@@ -95,6 +96,10 @@ class LookaheadRouter(
     cost_unit : {"call", "length"}, default="call"
         What a price is for: one call, or one unit of the response's length, which is foreseen (in
         characters, or in the unit of ``response_lengths``).
+    fallback : label or None, default=None
+        Model that `predict` takes for prompts unlike the training prompts, see `is_novel`.
+    novelty_level : float, default=0.01
+        Share of prompts like those of the training that are flagged as novel all the same.
     device : {"auto", "cpu", "cuda", "cuda:N", "mps"} or torch.device, default="auto"
         Where networks run; ``"auto"`` is CUDA when there is a GPU.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
@@ -127,6 +132,10 @@ class LookaheadRouter(
         Share of the network's own score in the quality; the rest is the mean over kinds of prompt.
         ``"embedding"`` leaves the kinds, the others leave the network, only for what routes
         held-out prompts significantly better.
+    later_ : object
+        What `partial_fit`, `add_model` and `drop_model` have changed since `fit`.
+    novelty_ : object
+        Training prompts that `is_novel` compares with.
     temperature_ : float
         Of `predict_proba`, in the units of ``y``.
     validation_score_ : float
@@ -188,6 +197,8 @@ class LookaheadRouter(
         costs: Any = None,
         cost_weight: float = 0.0,
         cost_unit: str = "call",
+        fallback: Any = None,
+        novelty_level: float = 0.01,
         device: Any = "auto",
         dtype: str = "auto",
         random_state: Any = None,
@@ -214,6 +225,8 @@ class LookaheadRouter(
         self.costs = costs
         self.cost_weight = cost_weight
         self.cost_unit = cost_unit
+        self.fallback = fallback
+        self.novelty_level = novelty_level
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
@@ -281,6 +294,8 @@ class LookaheadRouter(
         responses = self._check_responses(align_columns(responses, y, "responses"), shape)
         lengths = check_lengths(align_columns(response_lengths, y, "response_lengths"), shape)
         read_costs(self.costs, table.classes)
+        if self.fallback is not None:
+            fallback_column(self.fallback, table.classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         return Given(prompts, table, responses, lengths, seed)
 
@@ -294,8 +309,10 @@ class LookaheadRouter(
 
         return LanguageApproach(self)
 
-    def _foretell(self, X: list[str] | npt.NDArray[np.float32]) -> tuple[Floats, Floats | None]:
-        return self._approach(self.approach_).foretell(X)
+    def _foretell(self, X: list[str] | npt.NDArray[np.float32]) -> Foretold:
+        view = self._approach(self.approach_).view(X)
+        quality = self.later_.quality(view, self.kinds_, self.blend_)
+        return Foretold(quality, self.later_.lengths(view), view.features)
 
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
         """Foresee the response of every model.
@@ -309,10 +326,11 @@ class LookaheadRouter(
         -------
         ndarray of shape (n, K * latent)
             The predicted latents, model by model: standardised facts that the responses are
-            expected to show, or hidden states of the backbone.
+            expected to show, or hidden states of the backbone. K are the models of `fit`, whatever
+            was added or dropped later.
         """
         check_is_fitted(self)
-        return flat(self._approach(self.approach_).latents(self._check_X(X, reset=False)))
+        return flat(self._approach(self.approach_).view(self._check_X(X, reset=False)).latents)
 
     def foresee(self, X: Any) -> list[dict[Any, dict[str, Any]]]:
         """Tell what each model is expected to answer.
@@ -327,10 +345,11 @@ class LookaheadRouter(
         list of dict
             For every prompt, model name -> ``{"response", "row", "similarity", "length"}``: with
             ``"embedding"`` the training response of that model that is nearest to the foreseen one
-            (None when responses were given as numbers), its row in the training data, and the
-            cosine between the two; with ``"masked"`` and ``"causal"`` the first tokens that the
-            backbone itself expects, and None for row and similarity. The expected length is in the
-            unit of ``response_lengths``, and None when unknown.
+            (None when responses were given as numbers), its row in the training data (of
+            `add_model`, for a model that was added), and the cosine between the two; with
+            ``"masked"`` and ``"causal"`` the first tokens that the backbone itself expects, and
+            None for row and similarity. The expected length is in the unit of
+            ``response_lengths``, and None when unknown.
 
         Raises
         ------
@@ -338,7 +357,19 @@ class LookaheadRouter(
             If the router was fitted without responses or with ``response_weight=0``.
         """
         check_is_fitted(self)
-        return self._approach(self.approach_).expectations(self._check_X(X, reset=False))
+        approach, prompts = self._approach(self.approach_), self._check_X(X, reset=False)
+        view = approach.view(prompts)
+        later, names = self.later_, self.classes_.tolist()
+        n_fitted = view.network.shape[1]
+        fitted = approach.expectations(prompts, view)
+        added = [model.expectations(view) for model in later.added]
+        return [
+            {
+                name: fitted[i][k] if k < n_fitted else added[k - n_fitted][i]
+                for name, k in zip(names, later.kept.tolist(), strict=True)
+            }
+            for i in range(len(fitted))
+        ]
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted router to a folder, as safetensors, JSON and a model card.

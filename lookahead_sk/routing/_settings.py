@@ -73,6 +73,7 @@ def check_parameters(router: Any) -> None:
     check_float(router.validation_fraction, "validation_fraction", 0, 0.5, closed="right")
     check_float(router.cost_weight, "cost_weight", low=0, closed="left")
     check_choice(router.cost_unit, "cost_unit", ["call", "length"])
+    check_float(router.novelty_level, "novelty_level", 0, 1)
     check_int(router.verbose, "verbose", low=0)
     device = resolve_device(router.device)
     if router.approach == "embedding":
