@@ -78,7 +78,7 @@ class Kinds:
     def predict(self, foreseen: Floats32) -> Floats:
         """Mean scores (n, K) of the kinds that the prompts belong to."""
         z = project(foreseen, self.axes)
-        prior = self.shrinkage * (self.total / self.count)
+        prior = self.shrinkage * (self.total / np.maximum(self.count, 1e-12))
         parts = [
             _memberships(z, centers, temperature) @ ((totals + prior) / (counts + self.shrinkage))
             for centers, temperature, totals, counts in zip(
@@ -107,21 +107,10 @@ class Kinds:
             count=self.count + count[0],
         )
 
-    def of(self, foreseen: Floats32) -> Self:
-        """The same kinds for one model that was seen on other prompts (n, f), all scores 0."""
-        z, nothing = project(foreseen, self.axes), np.zeros((len(foreseen), 1))
-        weights = [
-            _memberships(z, centers, temperature).astype(np.float64)
-            for centers, temperature in zip(self.centers, self.temperatures, strict=True)
-        ]
-        sums = [_sums(w, nothing) for w in weights]
-        return replace(
-            self,
-            totals=[total for total, _ in sums],
-            counts=[count for _, count in sums],
-            total=np.zeros(1),
-            count=np.full(1, float(len(z))),
-        )
+    def like(self) -> Self:
+        """The same kinds for another model, of which no score has been seen."""
+        nothing = [np.zeros((len(centers), 1)) for centers in self.centers]
+        return replace(self, totals=nothing, counts=nothing, total=np.zeros(1), count=np.zeros(1))
 
     def cleared(self) -> Self:
         """The same kinds and prompts, all scores 0: what is told of residuals at the beginning."""

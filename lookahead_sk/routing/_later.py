@@ -11,7 +11,7 @@ r   local mean of later scores less the quality before any feedback
 ==  ==========================================================================
 
 fitted model k:  (1 - blend) kinds_k(s) + blend n_k + r_k(s)
-added model a:   prior_a . [n, 1] + local_a(s) + r_a(s)
+added model a:   mean of the fitted models' quality before any feedback + offset_a + r_a(s)
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import RidgeCV
 
-from lookahead_sk.routing._axes import fit_axes, project
 from lookahead_sk.routing._foresight import nearest_by_cosine
 from lookahead_sk.routing._inputs import Floats
 from lookahead_sk.routing._kinds import Floats32, one_kind
-from lookahead_sk.routing._local import Local, local_candidates
+from lookahead_sk.routing._local import Local
 
 _PENALTIES = np.logspace(-3, 5, 17)
 
@@ -48,10 +47,10 @@ class AddedModel:
 
     Attributes
     ----------
-    prior : ndarray of shape (K0 + 1,)
-        Linear map of the network's quality of the fitted models, and 1, to the model's score.
-    local : Kinds or Neighbours
-        Of scores less the prior, in a column.
+    offset : float
+        By how much it scores more than the fitted models do in the mean.
+    residual : Kinds or Neighbours
+        Of scores less what the offset tells, in a column: those that it was added with, and later.
     content : ndarray of shape (f + 1, c) or None
         Linear map of the space, and 1, to its response, on the principal axes of responses.
     log_length : ndarray of shape (f + 1, 1) or None
@@ -60,25 +59,21 @@ class AddedModel:
         Its responses on the principal axes, NaN where not observed.
     texts : ndarray of str of shape (m,) or None
         Its responses, where they were texts.
-    residual : Kinds or Neighbours
-        What has been misjudged since, in a column.
     """
 
-    prior: Floats
-    local: Local
+    offset: float
+    residual: Local
     content: Floats | None
     log_length: Floats | None
     coordinates: Floats32 | None
     texts: npt.NDArray[np.object_] | None
-    residual: Local
 
-    def quality(self, view: View) -> Floats:
-        """Expected scores (n, 1)."""
-        return _corrected(self._first_quality(view), self.residual, view)
+    def quality(self, view: View, fitted: Floats) -> Floats:
+        """Expected scores (n, 1), given those of the fitted models before any feedback (n, K0)."""
+        return _corrected(self._first_quality(fitted), self.residual, view)
 
-    def _first_quality(self, view: View) -> Floats:
-        prior = _affine(view.network, self.prior)[:, None]
-        return prior + self.local.predict(view.space)
+    def _first_quality(self, fitted: Floats) -> Floats:
+        return fitted.mean(axis=1, keepdims=True) + self.offset
 
     def lengths(self, view: View) -> Floats:
         """Expected lengths (n,), NaN where no lengths were given."""
@@ -102,9 +97,9 @@ class AddedModel:
             entry["length"] = float(length) if known else None
         return found
 
-    def updated(self, view: View, scores: Floats) -> Self:
+    def updated(self, view: View, fitted: Floats, scores: Floats) -> Self:
         """With more scores (n, 1), NaN where not observed."""
-        missed = scores - self._first_quality(view)
+        missed = scores - self._first_quality(fitted)
         return replace(self, residual=self.residual.updated(view.space, missed))
 
 
@@ -131,8 +126,10 @@ class Later:
 
     def quality(self, view: View, kinds: Local | None, blend: float) -> Floats:
         """Expected scores (n, K) of the candidates."""
-        fitted = _corrected(first_quality(view, kinds, blend), self.residual, view)
-        return np.hstack([fitted, *(model.quality(view) for model in self.added)])[:, self.kept]
+        first = first_quality(view, kinds, blend)
+        fitted = _corrected(first, self.residual, view)
+        columns = [fitted, *(model.quality(view, first) for model in self.added)]
+        return np.hstack(columns)[:, self.kept]
 
     def lengths(self, view: View) -> Floats | None:
         """Expected lengths (n, K) of the candidates' responses; None where none are known."""
@@ -156,12 +153,13 @@ class Later:
             residual = kinds.cleared()
         elif residual is None:
             residual = one_kind(view.space.shape[1], np.full(n_fitted, float(n_seen)))
-        missed = everything[:, :n_fitted] - first_quality(view, kinds, blend)
+        first = first_quality(view, kinds, blend)
+        missed = everything[:, :n_fitted] - first
         return replace(
             self,
             counts=self.counts + (~np.isnan(scores)).sum(axis=0),
             added=[
-                model.updated(view, everything[:, [n_fitted + i]])
+                model.updated(view, first, everything[:, [n_fitted + i]])
                 for i, model in enumerate(self.added)
             ],
             residual=residual.updated(view.space, missed),
@@ -191,22 +189,20 @@ def _affine(x: npt.NDArray[Any], weights: Floats) -> Floats:
 
 
 def _ridge(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Floats:
-    """Weights (f + 1,) or (f + 1, c) of a ridge regression; leave-one-out chooses the penalty."""
+    """Weights (f + 1, c) of a ridge regression whose penalty leave-one-out error chooses."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     model = RidgeCV(_PENALTIES).fit(x, y)
-    if y.ndim == 1:
-        return np.append(model.coef_, model.intercept_)
     return np.vstack([np.atleast_2d(model.coef_).T, model.intercept_])
 
 
 def fit_added(
     view: View,
     scores: Floats,
+    fitted: Floats,
+    kinds: Local | None,
     coordinates: Floats32 | None,
     texts: npt.NDArray[np.object_] | None,
     lengths: Floats | None,
-    kinds: Local | None,
-    seed: int,
 ) -> AddedModel:
     """Learn a new model from its scores on a few prompts.
 
@@ -216,16 +212,16 @@ def fit_added(
         The prompts, as the fitted router sees them.
     scores : ndarray of shape (n,)
         The model's scores on them.
+    fitted : ndarray of shape (n, K0)
+        Expected scores of the fitted models, before any feedback.
+    kinds : Kinds, Neighbours or None
+        Of the fitted models.
     coordinates : ndarray of shape (n, c) or None
         Its responses on the principal axes of responses, NaN where not observed.
     texts : ndarray of str of shape (n,) or None
         Its responses.
     lengths : ndarray of shape (n,) or None
         Their lengths, NaN where not observed.
-    kinds : Kinds, Neighbours or None
-        Of the fitted models: feedback will be averaged over the same.
-    seed : int
-        Of the clusterings.
 
     Returns
     -------
@@ -234,15 +230,15 @@ def fit_added(
 
     Notes
     -----
-    The prior shrinks towards what a linear map of the other models' quality says, which a hundred
-    prompts suffice to learn; the local means correct it where there are prompts enough.
+    It is chosen where it is better than the others, so its quality must err as theirs do: a prompt
+    that is thought too easy for them must be thought too easy for it. Hence the mean of theirs, and
+    not a regression of its own, which foresees its scores better and routes worse.
     """
-    prior = _ridge(view.network, scores)
-    missed = (scores - _affine(view.network, prior))[:, None]
-    axes = fit_axes(view.space, seed)
-    candidates = local_candidates(project(view.space, axes), missed, seed, axes)
-    errors = [float(((own - missed) ** 2).mean()) for _, own in candidates]
-    local, _ = candidates[int(np.argmin(errors))]
+    width = view.space.shape[1]
+    difference = scores - fitted.mean(axis=1)
+    offset = float(difference.mean())
+    residual = one_kind(width, np.zeros(1)) if kinds is None else kinds.like()
+    residual = residual.updated(view.space, (difference - offset)[:, None])
     content = log_length = None
     if coordinates is not None:
         seen = ~np.isnan(coordinates).any(axis=1)
@@ -250,6 +246,4 @@ def fit_added(
     if lengths is not None:
         seen = ~np.isnan(lengths)
         log_length = _ridge(view.space[seen], np.log1p(lengths[seen])[:, None])
-    n, width = view.space.shape
-    residual = one_kind(width, np.full(1, float(n))) if kinds is None else kinds.of(view.space)
-    return AddedModel(prior, local, content, log_length, coordinates, texts, residual)
+    return AddedModel(offset, residual, content, log_length, coordinates, texts)

@@ -54,19 +54,18 @@ class Neighbours:
     def predict(self, foreseen: Floats32) -> Floats:
         """Shrunken mean scores (n, K) of the nearest training prompts."""
         z = project(foreseen, self.axes)
-        near = _nearest(z, self.points, max(self.sizes), own=False)
-        return _means(self.scores, near, self.sizes)
+        sizes = tuple(min(size, len(self.points)) for size in self.sizes)
+        near = _nearest(z, self.points, max(sizes), own=False)
+        return _means(self.scores, near, sizes)
 
     def updated(self, foreseen: Floats32, scores: Floats) -> Self:
         """These prompts and more of them (n, f), with their scores (n, K)."""
         points = np.concatenate([self.points, project(foreseen, self.axes)])
         return replace(self, points=points, scores=np.concatenate([self.scores, scores]))
 
-    def of(self, foreseen: Floats32) -> Self:
-        """Neighbours for one model that was seen on other prompts (n, f), all scores 0."""
-        points = project(foreseen, self.axes)
-        sizes = tuple(min(size, len(points)) for size in self.sizes)
-        return replace(self, points=points, scores=np.zeros((len(points), 1)), sizes=sizes)
+    def like(self) -> Self:
+        """The same space for another model, of which no score has been seen."""
+        return replace(self, points=self.points[:0], scores=np.empty((0, 1)), sizes=SIZES)
 
     def cleared(self) -> Self:
         """The same prompts, all scores 0: what is told of residuals at the beginning."""

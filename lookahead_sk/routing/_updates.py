@@ -18,7 +18,7 @@ from lookahead_sk.routing._inputs import (
     check_lengths,
     name_array,
 )
-from lookahead_sk.routing._later import Later, fit_added
+from lookahead_sk.routing._later import Later, first_quality, fit_added
 
 MIN_PROMPTS = 10  # of a new model: fewer say next to nothing
 
@@ -30,7 +30,6 @@ class UpdatableRouter(CostAwareRouter):
     later_: Later
     mean_scores_: Floats
     n_prompts_: int
-    seed_: int
     kinds_: Any
     blend_: float
 
@@ -115,8 +114,7 @@ class UpdatableRouter(CostAwareRouter):
         name : label
             Of the new model; ``classes_`` ends with it.
         X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
-            At least 10 prompts; a few hundred are worth most of what thousands are. They need not
-            be prompts of the training.
+            At least 10 prompts, of the training or others; hundreds are better.
         y : array-like of shape (n,)
             The model's scores, in the unit of those of `fit`.
         responses : sequence of str, or array-like of shape (n, d), default=None
@@ -138,9 +136,8 @@ class UpdatableRouter(CostAwareRouter):
 
         Notes
         -----
-        Its quality is a ridge regression on the network's quality of the other models, corrected by
-        local means over the prompts that it was scored on. The network is not trained again, and
-        `transform` shows the models of `fit` only.
+        Its quality is the mean quality of the fitted models, plus its mean advantage over them in
+        like prompts. Nothing is trained again, and `transform` shows the models of `fit` only.
         """
         check_is_fitted(self)
         names = self.classes_.tolist()
@@ -172,11 +169,11 @@ class UpdatableRouter(CostAwareRouter):
         added = fit_added(
             view,
             scores,
+            first_quality(view, self.kinds_, self.blend_),
+            self.kinds_,
             coordinates,
             texts,
             None if lengths is None else lengths[:, 0],
-            self.kinds_,
-            self.seed_,
         )
         column = view.network.shape[1] + len(later.added)
         self.later_ = Later(
