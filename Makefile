@@ -54,6 +54,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/routing_speed.py
 	$(BIN)/python benchmarks/routing_made.py
 	$(BIN)/python benchmarks/routing.py
+	$(BIN)/python benchmarks/routing_later.py
 	$(BIN)/python benchmarks/optimization_speed.py
 	$(BIN)/python benchmarks/optimization_ascent.py
 	$(BIN)/python benchmarks/optimization.py

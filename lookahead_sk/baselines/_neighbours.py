@@ -14,7 +14,8 @@ from sklearn.neighbors import NearestNeighbors
 from lookahead_sk._validation import check_choice, check_float, check_int
 from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
 from lookahead_sk.baselines._local import cluster_means, memberships, neighbour_means
-from lookahead_sk.baselines._tuning import cross_validated, difference_error, first_least
+from lookahead_sk.baselines._tuning import cross_validated, first_least
+from lookahead_sk.routing._criteria import difference_error
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]

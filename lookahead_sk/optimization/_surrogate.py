@@ -315,7 +315,7 @@ def _condition_safely(
     for jitter in (_JITTER, 1e-9, 1e-7, 1e-5):
         try:
             return condition(kernel, x, y, noise + jitter * prior, offset, mask)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             continue
     return condition(kernel, x, y, noise + 1e-3 * prior, offset, mask)
 

@@ -1,8 +1,11 @@
 """Routing prompts to the best of several language models by foreseeing their responses."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lookahead_sk.routing._base import BaseRouter
+
+if TYPE_CHECKING:
+    from lookahead_sk.routing._router import LookaheadRouter
 
 __all__ = ["BaseRouter", "LookaheadRouter"]
 

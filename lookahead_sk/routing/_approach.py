@@ -108,10 +108,10 @@ def routed(quality: Floats, scores: Floats) -> Floats:
     return scores[np.arange(len(scores)), quality.argmax(axis=1)]
 
 
-def choose_blend(local: Floats, network: Floats, scores: Floats) -> float:
+def choose_blend(local: Floats, network: Floats, scores: Floats, reference: float) -> float:
     """Share of the network in the quality, by held-out routed score.
 
-    The mean over kinds is left only for a paired advantage of at least two standard errors.
+    The reference is left only for a paired advantage of at least two standard errors.
 
     Parameters
     ----------
@@ -119,16 +119,21 @@ def choose_blend(local: Floats, network: Floats, scores: Floats) -> float:
         Held-out quality by kinds and by the network.
     scores : ndarray of shape (n, K)
         True scores, NaN where not observed.
+    reference : float
+        The share that is taken where nothing is known to be better.
 
     Returns
     -------
     float
-        One of 0, 0.25, 0.5, 0.75 and 1.
+        The reference, or one of 0, 0.25, 0.5, 0.75 and 1.
     """
-    reference = routed(local, scores)
-    best, best_gain = 0.0, 0.0
-    for blend in BLENDS[1:]:
-        gains = routed((1 - blend) * local + blend * network, scores) - reference
+
+    def rewards(blend: float) -> Floats:
+        return routed((1 - blend) * local + blend * network, scores)
+
+    best, best_gain = reference, 0.0
+    for blend in BLENDS:
+        gains = rewards(blend) - rewards(reference)
         gains = gains[~np.isnan(gains)]
         if len(gains) < 2:
             continue

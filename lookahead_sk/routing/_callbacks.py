@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+import sklearn.callback
+from sklearn.callback import CallbackSupportMixin
 
 __all__ = ["CallbackSupportMixin", "EpochTasks", "with_callbacks"]
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def with_callbacks(fit: Fit) -> Fit:
+    """Let the callbacks of an estimator follow its ``fit``, whose signature stays known."""
+    decorated: Fit = sklearn.callback.with_callbacks(fit)
+    return decorated
 
 
 class EpochTasks:

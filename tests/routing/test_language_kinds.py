@@ -28,10 +28,20 @@ def test_kinds_take_over_where_they_route_held_out_prompts_better():
     assert (kinds.predict(space).argmax(axis=1) == group).mean() > 0.95
 
 
-def test_a_network_that_routes_as_well_stands_alone():
+def test_half_and_half_where_both_route_as_well():
     space, scores, held_out, group = problem()
     network = np.eye(2)[group].astype(float)
-    _, blend, quality = choose_local(space, network, scores, held_out, seed=0)
+    kinds, blend, quality = choose_local(space, network, scores, held_out, seed=0)
+    assert blend == 0.5
+    assert (quality.argmax(axis=1) == group[held_out]).mean() > 0.95
+
+
+def test_a_network_that_routes_better_stands_alone():
+    space, scores, held_out, group = problem()
+    noise = np.random.RandomState(3).randn(*space.shape).astype(np.float32)
+    scale = 1e-3  # so weak beside the kinds' noise that half of it is drowned
+    network = scale * np.eye(2)[group]
+    _, blend, quality = choose_local(noise, network, scores, held_out, seed=0)
     assert blend == 1
     np.testing.assert_array_equal(quality, network[held_out])
 
@@ -47,7 +57,7 @@ def test_memorised_training_prompts_do_not_decide():
     limit = difference_error(flat, scores[held_out], weight)
     assert difference_error(local, scores[held_out], weight) < 1.2 * limit
     network = flat.copy()
-    blend = 1 - choose_blend(network, local, scores[held_out])
+    blend = choose_blend(local, network, scores[held_out], reference=0.5)
     assert choose_local(cheating, np.tile(flat[:1], (len(scores), 1)), scores, held_out, 0)[1] == (
         blend
     )
