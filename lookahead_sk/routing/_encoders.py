@@ -123,7 +123,7 @@ def encode(
     texts: Sequence[str],
     model: SentenceTransformer,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     show_progress: bool = False,
     max_tokens: int | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -135,8 +135,8 @@ def encode(
         n texts.
     model : SentenceTransformer
         The frozen encoder.
-    batch_size : int, default=32
-        Texts per forward pass.
+    batch_size : int, default=None
+        Texts per forward pass; None: 8 on a CPU, where small batches stay in its caches, else 32.
     show_progress : bool, default=False
         Show sentence-transformers' progress bar.
     max_tokens : int or None, default=None
@@ -156,7 +156,7 @@ def encode(
             model.encode(
                 # A lone surrogate cannot be tokenised; it is replaced by a question mark.
                 [text.encode("utf-8", "replace").decode("utf-8") for text in distinct],
-                batch_size=batch_size,
+                batch_size=batch_size or (8 if model.device.type == "cpu" else 32),
                 show_progress_bar=show_progress,
                 normalize_embeddings=True,
                 convert_to_numpy=True,
