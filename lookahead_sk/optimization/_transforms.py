@@ -100,7 +100,8 @@ def fit_transform(values: Array, kind: Kind, *, is_constraint: bool) -> OutputTr
     """
     centre = 0.0 if is_constraint else float(np.median(values))
     magnitude = np.abs(values - centre)
-    magnitude = magnitude[magnitude > 1e-12 * (1.0 + abs(centre))]
+    # What is left of equal values is rounding, whatever their unit.
+    magnitude = magnitude[magnitude > 1e-12 * max(float(magnitude.max()), abs(centre))]
     scale = float(np.median(magnitude)) if len(magnitude) else 1.0
     knots = _normal_scores(values) if kind == "copula" and not is_constraint else None
     start = OutputTransform(kind, centre, scale, 0.0, 1.0, knots, is_constraint)

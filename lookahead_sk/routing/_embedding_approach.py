@@ -38,6 +38,7 @@ from lookahead_sk.routing._training import (
 )
 
 FEATURE_SHARES = (0.3, 3.0)
+_FARTHEST = 1e6  # squares of larger features, and their sums, leave float32
 
 
 class Observed(NamedTuple):
@@ -78,7 +79,7 @@ class EmbeddingApproach(Approach):
         if given.responses is not None and facts is not None and values is not None:
             attributes["references_"] = keep_references(given.responses, values, facts, seed)
         return Observed(
-            features=((raw - center) / scale).astype(np.float32),
+            features=_scaled(raw, center, scale),
             table=given.table,
             facts=values,
             fold=(np.random.RandomState(seed).permutation(n) % n_members).astype(np.intp),
@@ -171,7 +172,7 @@ class EmbeddingApproach(Approach):
         """Scaled features (n, p), latents (n, K, r) and quality logits (n, K)."""
         router = self.router
         raw = _join(router._embed(X), router.lexical_, X)
-        features = ((raw - router.center_) / router.scale_).astype(np.float32)
+        features = _scaled(raw, router.center_, router.scale_)
         device = resolve_device(router.device)
         latents, logits = foresee_latents(router.weights_, features, device)
         return features, latents, logits
@@ -237,6 +238,12 @@ def _space(features: Floats32, latents: Floats32, feature_scale: float | None) -
     if feature_scale is None:
         return features
     return np.hstack([flat(latents), np.float32(feature_scale) * features])
+
+
+def _scaled(raw: Floats32, center: Floats32, scale: float) -> Floats32:
+    """Features in units of their spread; a prompt beyond all measure is taken to be far off."""
+    far = np.subtract(raw, center, dtype=np.float64) / scale
+    return np.clip(far, -_FARTHEST, _FARTHEST).astype(np.float32)
 
 
 def _scaling(raw: Floats32) -> tuple[Floats32, float]:

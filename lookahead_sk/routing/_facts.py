@@ -155,7 +155,7 @@ def fit_facts(
         )
     if lengths is not None:
         length_column = n_components
-        groups.append(np.log1p(lengths.astype(np.float32))[..., None])
+        groups.append(np.log1p(lengths.astype(np.float64)).astype(np.float32)[..., None])
     likenesses = [likeness(embeddings)]
     if texts is not None:
         form, agreement = form_and_agreement(texts)
