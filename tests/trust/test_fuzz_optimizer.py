@@ -215,7 +215,7 @@ class Protocol(RuleBasedStateMachine):
 
 
 def test_the_protocol_of_ask_and_tell():
-    run_state_machine_as_test(Protocol, settings=cases(5, 120, stateful_step_count=12))
+    run_state_machine_as_test(Protocol, settings=cases(25, 120, stateful_step_count=12))
 
 
 EDGES = st.floats(-1e12, 1e12, allow_subnormal=False)
@@ -270,7 +270,7 @@ def test_designs_of_any_space_are_legal_and_can_be_told(space, seed):
 
 
 @given(space=spaces(), acquisition=st.sampled_from(["eic", "two_step"]), data=st.data())
-@cases(2, 60)
+@cases(12, 60)
 def test_searched_points_of_any_space_are_legal_and_can_be_told(space, acquisition, data):
     bounds, legal = space
     optimizer = TwoStepConstrainedBO(bounds, 1, acquisition=acquisition, random_state=0, **FAST)
