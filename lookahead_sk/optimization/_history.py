@@ -41,7 +41,8 @@ class HistoryMixin:
     _n_asked: int
     _n_designed: int
     _owes_second_step: bool
-    _thetas: Any
+    _thetas: Any  # where the fit to the present data starts
+    _next_thetas: Any  # where the next one will, once there has been an ask
     _surrogate: Surrogate | None
     kernel: Any
     _check_outputs: Callable[[Any, int], Array]
@@ -135,7 +136,7 @@ class HistoryMixin:
         self._pending = np.empty((0, space.n_unit))
         self._n_asked = self._n_designed = 0
         self._owes_second_step = False
-        self._thetas = None
+        self._thetas = self._next_thetas = None
         self._surrogate = None
 
     def _as_told(self, X: Any) -> Any:
@@ -153,6 +154,8 @@ class HistoryMixin:
         all_unit = np.concatenate([self._unit, unit])
         self._outputs = np.concatenate([self._outputs, outputs])
         self._told, self._unit = all_told, all_unit
+        if self._next_thetas is not None:
+            self._thetas, self._next_thetas = self._next_thetas, None
         for point in unit:
             self._settle(point)
         self._surrogate = None
@@ -183,7 +186,8 @@ class HistoryMixin:
             "X": told,
             "y": self._outputs.tolist(),
             "pending": self._pending.tolist(),
-            "thetas": None if self._thetas is None else [t.tolist() for t in self._thetas],
+            "thetas": _as_lists(self._thetas),
+            "next_thetas": _as_lists(self._next_thetas),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -204,11 +208,23 @@ class HistoryMixin:
         self._n_asked = check_int(state["n_asked"], "n_asked", 0)
         self._n_designed = check_int(state["n_designed"], "n_designed", 0, _LARGEST_DESIGN)
         self._owes_second_step = bool(check_choice(state["owes_second_step"], "plan", _FLAGS))
-        if state["thetas"] is not None:
-            n_theta = len(kernels_to_try(self.kernel, space.n_unit)[0].theta)
-            self._thetas = [as_float_array(t, "thetas", ndim=1) for t in state["thetas"]]
-            if any(len(t) != n_theta or not np.isfinite(t).all() for t in self._thetas):
-                reject("thetas", f"{n_theta} finite numbers an output", state["thetas"])
+        n_theta = len(kernels_to_try(self.kernel, space.n_unit)[0].theta)
+        self._thetas = _as_thetas(state["thetas"], n_theta)
+        self._next_thetas = _as_thetas(state.get("next_thetas"), n_theta)
+
+
+def _as_lists(thetas: Any) -> list[list[float]] | None:
+    return None if thetas is None else [theta.tolist() for theta in thetas]
+
+
+def _as_thetas(lists: Any, n_theta: int) -> list[Array] | None:
+    """Hyper-parameters as `_as_lists` wrote them, or raise."""
+    if lists is None:
+        return None
+    thetas = [as_float_array(theta, "thetas", ndim=1) for theta in lists]
+    if any(len(theta) != n_theta or not np.isfinite(theta).all() for theta in thetas):
+        reject("thetas", f"{n_theta} finite numbers an output", lists)
+    return thetas
 
 
 def _box_of(space: Space) -> list[list[float]]:

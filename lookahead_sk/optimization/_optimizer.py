@@ -560,7 +560,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         if n_design == q:
             return design
         problem = self._problem()
-        self._thetas = self._fitted().thetas
+        self._next_thetas = self._fitted().thetas
         waiting = np.concatenate([self._pending, design])
         if len(waiting):
             problem = believe(problem, self._tensor(waiting))

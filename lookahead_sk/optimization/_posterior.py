@@ -165,4 +165,8 @@ def _factor(covariance: Tensor, prior: Tensor) -> Tensor:
         floor = _VARIANCE_FLOOR * prior.unsqueeze(-1)
         return torch.sqrt(torch.maximum(covariance, floor))
     # Duplicated points in a batch make the matrix singular: 1e-8 of the prior is below any use.
-    return torch.linalg.cholesky(covariance + torch.diag_embed(1e-8 * prior))
+    for share in (1e-8, 1e-6, 1e-4):
+        factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag_embed(share * prior))
+        if not failed.any():
+            return factor
+    return torch.linalg.cholesky(covariance + torch.diag_embed(1e-2 * prior))

@@ -57,6 +57,7 @@ _ENOUGH = 200
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
 _JITTER = 1e-11
+_MORE_JITTER = (1e-9, 1e-7, 1e-5, 1e-3)  # where rounding asks for it, relative to the variance
 # Below this share of the prior variance observations count as exact.
 _EXACT_NOISE = 1e-4
 
@@ -343,12 +344,12 @@ def _condition_safely(
 ) -> Posterior:
     """Condition with the smallest jitter that keeps the Cholesky factor."""
     prior = kernel.diag(x[:1])[:, 0]
-    for jitter in (_JITTER, 1e-9, 1e-7, 1e-5):
+    for jitter in (_JITTER, *_MORE_JITTER[:-1]):
         try:
             return condition(kernel, x, y, noise + jitter * prior, offset, mask)
         except torch.linalg.LinAlgError:
             continue
-    return condition(kernel, x, y, noise + 1e-3 * prior, offset, mask)
+    return condition(kernel, x, y, noise + _MORE_JITTER[-1] * prior, offset, mask)
 
 
 def _incumbent(
@@ -367,11 +368,18 @@ def _fit_one(
     kernel: sk.Kernel, x: Array, y: Array, start: Array | None, tries_noise: bool = True
 ) -> tuple[MapGaussianProcess, int]:
     """MAP fit of one output and the iterations it took."""
-    search = _MapSearch(kernel, start, tries_noise)
-    regressor = MapGaussianProcess(kernel, alpha=_JITTER, optimizer=search)
+    prior = max(1.0, float(kernel.diag(x[:1])[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound may be the right answer
-        regressor.fit(x, y)
+        for jitter in (_JITTER, *(jitter * prior for jitter in _MORE_JITTER)):
+            search = _MapSearch(kernel, start, tries_noise)
+            regressor = MapGaussianProcess(kernel, alpha=jitter, optimizer=search)
+            try:
+                regressor.fit(x, y)
+                break
+            except np.linalg.LinAlgError:
+                if jitter == _MORE_JITTER[-1] * prior:
+                    raise
     return regressor, max(1, search.n_iter)
 
 

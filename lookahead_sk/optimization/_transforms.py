@@ -8,6 +8,7 @@ Eriksson and Poloczek, "Scalable constrained Bayesian optimization", AISTATS 202
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,11 +44,16 @@ class OutputTransform:
             return _interpolate(warped, self.knots[:, 1], self.knots[:, 0])
         scaled = warped
         if self.kind == "bilog":
-            limited = np.minimum(np.abs(warped), 600.0)  # exp overflows beyond
+            limited = np.minimum(np.abs(warped), self._limit)
             scaled = np.sign(warped) * np.expm1(limited)
         elif self.kind == "log_tail":
-            scaled = np.where(warped > 0, np.expm1(np.clip(warped, 0.0, 600.0)), warped)
+            scaled = np.where(warped > 0, np.expm1(np.clip(warped, 0.0, self._limit)), warped)
         return self.centre + self.scale * scaled
+
+    @property
+    def _limit(self) -> float:
+        """Logarithm beyond which values in the user's units would overflow."""
+        return 600.0 - max(0.0, math.log(self.scale))
 
     def slope(self, values: Array) -> Array:
         """Derivative of `forward`, for densities."""

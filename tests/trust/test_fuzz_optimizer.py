@@ -61,8 +61,10 @@ class Named:
         return [(p["x"], p["n"], self.place(p["c"])) for p in points]
 
     def place(self, choice):
-        nan = isinstance(choice, float) and math.isnan(choice)
-        return 2 if nan else next(i for i, c in enumerate(self.bounds["c"]) if c is choice)
+        if isinstance(choice, float) and math.isnan(choice):
+            return 2
+        same = [type(c) is type(choice) and c == choice for c in self.bounds["c"]]
+        return same.index(True)
 
     def given(self, points):
         return [{"x": x, "n": n, "c": self.bounds["c"][place]} for x, n, place in points]
@@ -79,13 +81,17 @@ class Protocol(RuleBasedStateMachine):
         m=st.integers(0, 2),
         acquisition=st.sampled_from(["eic", "two_step"]),
         seed=st.integers(0, 99),
+        n=st.sampled_from([0, 5]),
+        data=st.data(),
     )
-    def begin(self, space, m, acquisition, seed):
+    def begin(self, space, m, acquisition, seed, n, data):
         self.space, self.m = space, m
         self.real = TwoStepConstrainedBO(
             space.bounds, m, acquisition=acquisition, random_state=seed, **FAST
         )
         self.told, self.outputs, self.pending = [], [], []
+        if n:
+            self.tell([space.point(i / n, (2 * i / n) % 1) for i in range(n)], data)
 
     def settle(self, point):
         if self.pending:
