@@ -174,8 +174,10 @@ def _labels_as_scores(labels: npt.NDArray[Any], n: int) -> ScoreTable:
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("Input y contains NaN or infinity: labels must be finite.")
-    check_classification_targets(labels)
-    if type_of_target(labels) == "unknown":
+    with np.errstate(invalid="ignore"):  # scikit-learn asks huge labels whether they are integers
+        check_classification_targets(labels)
+        is_unknown = type_of_target(labels) == "unknown"
+    if is_unknown:
         reject("y", "labels of one kind", labels.dtype)
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) < 2:

@@ -190,7 +190,7 @@ def load_router(cls: Any, folder: str | os.PathLike[str], changes: dict[str, Any
     needs_encoder = attributes["approach_"] == "embedding" and "encoder" not in parameters
     if needs_encoder and "encoder" not in changes:
         accepted = "given to from_pretrained, as the router was fitted with an encoder object"
-        reject("encoder", accepted, None)
+        reject("encoder", accepted, None, hint=f"It is not in {source / JSON_FILE}.")
     router = cls(**{**parameters, **changes})
     for name, value in attributes.items():
         setattr(router, name, value)
