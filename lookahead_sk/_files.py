@@ -11,6 +11,16 @@ from pathlib import Path
 from typing import Any
 
 CHECKSUM = "checksum"
+# What content of the wrong kind or shape raises somewhere on its way into an estimator.
+SENSELESS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def sync(path: Path) -> None:

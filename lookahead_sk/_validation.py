@@ -112,7 +112,7 @@ def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.ND
         reject(name, "an array of real numbers", values)
     try:
         if np.ma.isMaskedArray(values):
-            values = values.astype(np.float64).filled(np.nan)
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         array = np.array(values, dtype=np.float64)
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers; {error}.") from error

@@ -70,7 +70,8 @@ class _Bounded(io.RawIOBase):
     """What a gzipped file holds, up to a limit: a small file can hold any number of zeros."""
 
     def __init__(self, path: Path) -> None:
-        self._file, self._path, self._left = gzip.open(path, "rb"), path, MAX_UNCOMPRESSED
+        self._file = gzip.open(path, "rb")  # noqa: SIM115  # closed by `close`
+        self._path, self._left = path, MAX_UNCOMPRESSED
 
     def readable(self) -> bool:
         return True

@@ -148,7 +148,7 @@ class HistoryMixin:
 
     def _append(self, told: Any, unit: Array, outputs: Array) -> None:
         if self.space_.names is not None:
-            all_told = [*self._told, *told]
+            all_told: Any = [*self._told, *told]
         else:
             all_told = np.concatenate([self._told, told])
         all_unit = np.concatenate([self._unit, unit])

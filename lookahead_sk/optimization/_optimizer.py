@@ -223,8 +223,8 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             self._pending = np.concatenate([self._pending, self.space_.encode(points)])
             self._n_asked += 1
         except BaseException:  # an interrupted ask has not happened: arrays are never written to
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
         if self.verbose:
             print(f"ask {self._n_asked}: {points}")  # noqa: T201

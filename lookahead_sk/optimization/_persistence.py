@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 from sklearn.gaussian_process import kernels as sk
 
+from lookahead_sk._files import SENSELESS as SENSELESS
 from lookahead_sk._files import check_content, parse_json, with_checksum, write_atomically
 from lookahead_sk._validation import as_float_array, reject
 
 FORMAT = "lookahead_sk.TwoStepConstrainedBO"
 VERSION = 1
-# What content of the wrong kind or shape raises somewhere on its way into an optimiser.
-SENSELESS = (
-    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
-)  # fmt: skip
 _KERNELS: dict[str, type] = {
     k.__name__: k
     for k in (sk.ConstantKernel, sk.WhiteKernel, sk.RBF, sk.Matern, sk.RationalQuadratic)

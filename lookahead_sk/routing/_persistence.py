@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lookahead_sk._files import check_content, parse_json, sync, with_checksum
+from lookahead_sk._files import SENSELESS, check_content, parse_json, sync, with_checksum
 from lookahead_sk._validation import reject
 from lookahead_sk._version import __version__
 from lookahead_sk.routing._codec import Arrays, decode_value, encode_value
@@ -27,10 +27,6 @@ FORMAT, VERSION = "lookahead_sk.LookaheadRouter", 1
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 KEYS = {"format", "version", "lookahead_sk", "parameters", "attributes", "sha256"}
 OBJECTS = ("encoder", "backbone")  # parameters that may be models; these are not written
-# What content of the wrong kind or shape raises somewhere on its way into a router.
-SENSELESS = (
-    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
-)  # fmt: skip
 
 
 def save_router(router: Any, folder: str | os.PathLike[str]) -> None:

@@ -101,7 +101,9 @@ class Protocol(RuleBasedStateMachine):
                 del self.pending[nearest]
 
     def tell(self, points, data):
-        rows = [data.draw(st.lists(OUTPUT, min_size=1 + self.m, max_size=1 + self.m)) for _ in points]
+        rows = [
+            data.draw(st.lists(OUTPUT, min_size=1 + self.m, max_size=1 + self.m)) for _ in points
+        ]
         if self.m == 0 and data.draw(st.booleans()):
             given_rows = [row[0] for row in rows]
         else:
@@ -192,7 +194,9 @@ class Protocol(RuleBasedStateMachine):
         self.real.set_params(n_constraints=self.m + 1)
         for call in (
             self.real.ask,
-            lambda: self.real.tell(self.space.given([self.space.point(0, 0)]), [[0] * (2 + self.m)]),
+            lambda: self.real.tell(
+                self.space.given([self.space.point(0, 0)]), [[0] * (2 + self.m)]
+            ),
         ):
             with pytest.raises(ValueError, match="n_constraints must be"):
                 call()
@@ -210,7 +214,9 @@ class Protocol(RuleBasedStateMachine):
         assert len(self.real.pending_) == len(self.pending)
         for one, other in zip(waiting, self.pending, strict=True):
             assert self.space.distance(one, other) < 1e-9
-        feasible = [not any(map(math.isnan, y)) and all(c <= 0 for c in y[1:]) for y in self.outputs]
+        feasible = [
+            not any(map(math.isnan, y)) and all(c <= 0 for c in y[1:]) for y in self.outputs
+        ]
         assert self.real.is_feasible_.tolist() == feasible
         values = [y[0] for y, ok in zip(self.outputs, feasible, strict=True) if ok]
         if values:
@@ -221,7 +227,7 @@ class Protocol(RuleBasedStateMachine):
 
 
 def test_the_protocol_of_ask_and_tell():
-    run_state_machine_as_test(Protocol, settings=cases(25, 120, stateful_step_count=12))
+    run_state_machine_as_test(Protocol, settings=cases(5, 120, stateful_step_count=12))
 
 
 EDGES = st.floats(-1e12, 1e12, allow_subnormal=False)
@@ -276,7 +282,7 @@ def test_designs_of_any_space_are_legal_and_can_be_told(space, seed):
 
 
 @given(space=spaces(), acquisition=st.sampled_from(["eic", "two_step"]), data=st.data())
-@cases(12, 60)
+@cases(2, 60)
 def test_searched_points_of_any_space_are_legal_and_can_be_told(space, acquisition, data):
     bounds, legal = space
     optimizer = TwoStepConstrainedBO(bounds, 1, acquisition=acquisition, random_state=0, **FAST)

@@ -24,7 +24,9 @@ class Encoder:
     max_seq_length = None
 
     def encode(self, texts, **options):
-        rows = [[len(t), t.count("a"), t.count(" "), sum(map(ord, t)) % 7, t.isascii()] for t in texts]
+        rows = [
+            [len(t), t.count("a"), t.count(" "), sum(map(ord, t)) % 7, t.isascii()] for t in texts
+        ]
         return np.log1p(np.array(rows, dtype=np.float32))
 
 

@@ -72,13 +72,18 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 def test_hard_data_give_a_suggestion_inside_the_bounds(name, acquisition):
     X, function = HARD[name]
-    optimizer = TwoStepConstrainedBO(BOX, 1, acquisition=acquisition, random_state=0, n_initial=1, **FAST)
+    optimizer = TwoStepConstrainedBO(
+        BOX, 1, acquisition=acquisition, random_state=0, n_initial=1, **FAST
+    )
     optimizer.tell(X, function(X))
     for q in (1, 3):
         asked = optimizer.ask(q)
         assert asked.shape == (q, 2)
         assert ((asked >= BOX[:, 0]) & (asked <= BOX[:, 1])).all()
-    for answer in (*optimizer.predict(points(4, seed=5), return_std=True), optimizer.acquisition_value(asked)):
+    for answer in (
+        *optimizer.predict(points(4, seed=5), return_std=True),
+        optimizer.acquisition_value(asked),
+    ):
         assert np.isfinite(answer).all()
     optimizer.tell(asked, outputs(asked))
     assert np.isfinite(optimizer.ask()).all()
@@ -113,7 +118,9 @@ def test_the_unit_of_an_output_does_not_change_what_is_asked(scale, column):
     unit[column] = scale
     asked = []
     for factor in (np.ones(2), unit):
-        optimizer = TwoStepConstrainedBO(BOX, 1, acquisition="eic", random_state=0, n_initial=1, **FAST)
+        optimizer = TwoStepConstrainedBO(
+            BOX, 1, acquisition="eic", random_state=0, n_initial=1, **FAST
+        )
         optimizer.tell(X, outputs(X) * factor)
         asked.append(optimizer.ask())
     np.testing.assert_allclose(asked[1], asked[0], atol=0.02)
@@ -170,7 +177,9 @@ def test_an_ask_that_fails_has_not_happened(monkeypatch, tmp_path):
 
 
 def test_numbers_of_numpy_can_be_parameters_of_a_saved_optimizer(tmp_path):
-    optimizer = TwoStepConstrainedBO(BOX, np.int64(1), batch_size=np.int32(2), random_state=np.int64(3))
+    optimizer = TwoStepConstrainedBO(
+        BOX, np.int64(1), batch_size=np.int32(2), random_state=np.int64(3)
+    )
     X = optimizer.ask()
     optimizer.save(tmp_path / "run.json")
     loaded = TwoStepConstrainedBO.load(tmp_path / "run.json")

@@ -128,6 +128,10 @@ class LanguageTrainer:
             raise self.checkpoint.damaged(error) from error
 
     def _take_over(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        for name, parameter in self.trained.items():
+            for kind in ("now", "best"):
+                if tensors[f"{kind}.{name}"].shape != parameter.shape:
+                    raise ValueError(f"{kind}.{name} has another shape")
         _assign(self.trained, {name: tensors[f"now.{name}"] for name in self.trained})
         self.best = {name: tensors[f"best.{name}"] for name in self.trained}
         load_optimizer(self.optimizer, tensors)
