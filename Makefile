@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint docs format bench clean
+.PHONY: demo test fuzz lint docs format bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ demo: $(VENV)/.demo
 # One thread a process, two processes: the machine that this is made for has two cores.
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+# Over 20,000 cases; an hour on a busy core.
+fuzz: $(VENV)/.test
+	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=0 \
+		--hypothesis-show-statistics tests/trust
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .

@@ -101,14 +101,20 @@ def check_choice(value: Any, name: str, options: Iterable[Any]) -> Any:
 def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.NDArray[np.float64]:
     """Return ``values`` as a new float64 array; NaN and infinity are left to the caller.
 
+    What a masked array masks is NaN.
+
     Raises
     ------
     ValueError
-        If the values are not numbers or have another number of dimensions.
+        If the values are not real numbers or have another number of dimensions.
     """
+    if np.iscomplexobj(values):
+        reject(name, "an array of real numbers", values)
     try:
+        if np.ma.isMaskedArray(values):
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers; {error}.") from error
     if ndim is not None and array.ndim != ndim:
         reject(name, f"a {ndim}-D array", f"shape {array.shape}")

@@ -1,6 +1,13 @@
-"""Shared by all tests: one thread a process, no network, one small frozen encoder."""
+"""Shared by all tests: one thread a process, no network, how much is fuzzed."""
 
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores
+
+from hypothesis import HealthCheck, settings
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+settings.register_profile("fast", deadline=None, suppress_health_check=SLOW)
+settings.register_profile("nightly", deadline=None, suppress_health_check=SLOW, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))

@@ -116,10 +116,14 @@ class PinnedRepository:
     def _manifest(self) -> dict[str, dict[str, Any]]:
         try:
             manifest = json.loads(self._manifest_path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, RecursionError, ValueError):
             return {}
         same = isinstance(manifest, dict) and manifest.get("source") == self.raw_url
-        return manifest["files"] if same else {}
+        files = manifest.get("files") if same else None
+        if not isinstance(files, dict):
+            return {}
+        is_whole = {path: isinstance(e, dict) and "sha256" in e for path, e in files.items()}
+        return {path: entry for path, entry in files.items() if is_whole[path]}
 
     def missing(self, paths: Sequence[str]) -> list[str]:
         """Those of the paths that are not in the cache as the manifest recorded them."""
@@ -169,7 +173,9 @@ class PinnedRepository:
             listing = json.loads(text)
             files = [entry for entry in listing["tree"] if entry["type"] == "blob"]
             found = {entry["path"]: Listed(entry["sha"], int(entry["size"])) for entry in files}
-        except (ValueError, KeyError, TypeError) as error:
+            if any(file.size < 0 for file in found.values()):
+                raise ValueError("a size below 0")
+        except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise OSError(f"{self.listing_url} did not answer with a git tree.") from error
         if listing.get("truncated"):
             raise OSError(f"{self.listing_url} answered with a part of the git tree only.")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lookahead_sk._validation import reject
-from lookahead_sk.datasets._published import MODELS, Record
+from lookahead_sk.datasets._published import MODELS, Record, bounded_gzip
 
 VARIABLE = "LOOKAHEAD_SK_DATA"
 _PACKED_KEYS = (
@@ -55,10 +56,10 @@ def check_row(row: Any, where: str, keys: Sequence[str]) -> Any:
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Place and JSON value of every line of a gzipped file."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+        with bounded_gzip(path) as file:
             for number, line in enumerate(file, start=1):
                 yield f"line {number} of {path}", json.loads(line)
-    except (EOFError, gzip.BadGzipFile, ValueError) as error:
+    except (EOFError, gzip.BadGzipFile, RecursionError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} must be gzipped JSON lines; {error}.") from error
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ _ANSWER_BEGINS, _ANSWER_ENDS = (
 _JUDGE = "gpt-4-0125-preview_judge"
 _ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
 _SELFOSS = "SelfOSSInstructSC2_filtered2"
+MAX_UNCOMPRESSED = 2**29  # bytes of one file, far above the published ones
 
 
 class Record(NamedTuple):
@@ -64,17 +66,45 @@ def _record(
     return Record(benchmark, key, prompt.strip(), texts, lengths, values, split_of(benchmark, key))
 
 
+class _Bounded(io.RawIOBase):
+    """What a gzipped file holds, up to a limit: a small file can hold any number of zeros."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = gzip.open(path, "rb")  # noqa: SIM115  # closed by `close`
+        self._path, self._left = path, MAX_UNCOMPRESSED
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._file.read(len(buffer))
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise ValueError(f"{self._path} holds more than {MAX_UNCOMPRESSED} bytes")
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def bounded_gzip(path: Path) -> io.TextIOWrapper:
+    """A gzipped text, of which no more than `MAX_UNCOMPRESSED` bytes are ever read."""
+    return io.TextIOWrapper(io.BufferedReader(_Bounded(path), 1 << 16), encoding="utf-8")
+
+
 def _load(path: Path) -> Any:
     """A JSON file, gzipped or (in a decompressed copy) not."""
     if path.exists():
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+        with bounded_gzip(path) as file:
             return json.load(file)
     return json.loads(path.with_suffix("").read_text(encoding="utf-8"))
 
 
 def _load_lines(path: Path) -> list[Any]:
     if path.exists():
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+        with bounded_gzip(path) as file:
             return [json.loads(line) for line in file if line.strip()]
     text = path.with_suffix("").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.split("\n") if line.strip()]

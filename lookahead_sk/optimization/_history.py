@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk.optimization._lift import kernels_to_try
 from lookahead_sk.optimization._space import (
     Array,
     Real,
@@ -19,6 +22,8 @@ from lookahead_sk.optimization._surrogate import Surrogate
 
 # A told point this close to a pending one, in parts of the box, is that one, rounded.
 _SAME_POINT = 2e-3
+_LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
+_FLAGS = (True, False)
 
 
 class HistoryMixin:
@@ -36,8 +41,11 @@ class HistoryMixin:
     _n_asked: int
     _n_designed: int
     _owes_second_step: bool
-    _thetas: Any
+    _thetas: Any  # where the fit to the present data starts
+    _next_thetas: Any  # where the next one will, once there has been an ask
     _surrogate: Surrogate | None
+    kernel: Any
+    _check_outputs: Callable[[Any, int], Array]
 
     @property
     def X_(self) -> Any:
@@ -128,17 +136,26 @@ class HistoryMixin:
         self._pending = np.empty((0, space.n_unit))
         self._n_asked = self._n_designed = 0
         self._owes_second_step = False
-        self._thetas = None
+        self._thetas = self._next_thetas = None
         self._surrogate = None
 
-    def _append(self, X: Any, unit: Array, outputs: Array) -> None:
+    def _as_told(self, X: Any) -> Any:
+        """Points in the user's units as they are kept: an array, or a list of own dicts."""
+        if self.space_.names is None:
+            return as_float_array(X, "X")
+        points = X.to_dict("records") if hasattr(X, "to_dict") else X
+        return [dict(point) for point in points]
+
+    def _append(self, told: Any, unit: Array, outputs: Array) -> None:
         if self.space_.names is not None:
-            points = X.to_dict("records") if hasattr(X, "to_dict") else X
-            self._told = [*self._told, *(dict(point) for point in points)]
+            all_told: Any = [*self._told, *told]
         else:
-            self._told = np.concatenate([self._told, np.array(X, dtype=float)])
-        self._unit = np.concatenate([self._unit, unit])
+            all_told = np.concatenate([self._told, told])
+        all_unit = np.concatenate([self._unit, unit])
         self._outputs = np.concatenate([self._outputs, outputs])
+        self._told, self._unit = all_told, all_unit
+        if self._next_thetas is not None:
+            self._thetas, self._next_thetas = self._next_thetas, None
         for point in unit:
             self._settle(point)
         self._surrogate = None
@@ -169,24 +186,45 @@ class HistoryMixin:
             "X": told,
             "y": self._outputs.tolist(),
             "pending": self._pending.tolist(),
-            "thetas": None if self._thetas is None else [t.tolist() for t in self._thetas],
+            "thetas": _as_lists(self._thetas),
+            "next_thetas": _as_lists(self._next_thetas),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Take over a run that `_state` described."""
         space = make_space(self.bounds if state["box"] is None else state["box"])
-        self._reset(space, seed=state["seed"])
-        outputs = np.array(state["y"], dtype=float).reshape(-1, 1 + self.n_constraints)
+        self._reset(space, seed=check_int(state["seed"], "seed", 0, 2**31))
         told = state["X"]
         if space.names is not None:
             told = [{name: choice_from_json(v) for name, v in point.items()} for point in told]
-        if len(outputs):
-            self._append(told, space.encode(told), outputs)
-        self._pending = np.array(state["pending"], dtype=float).reshape(-1, space.n_unit)
-        self._n_asked, self._n_designed = state["n_asked"], state["n_designed"]
-        self._owes_second_step = state["owes_second_step"]
-        if state["thetas"] is not None:
-            self._thetas = [np.array(theta) for theta in state["thetas"]]
+        else:
+            told = as_float_array(told, "X").reshape(-1, space.n_features)
+        outputs = as_float_array(state["y"], "y").reshape(-1, 1 + self.n_constraints)
+        self._append(told, space.encode(told), self._check_outputs(outputs, len(told)))
+        pending = as_float_array(state["pending"], "pending").reshape(-1, space.n_unit)
+        if not ((pending >= 0) & (pending <= 1)).all():
+            reject("pending", "inside the unit cube", pending)
+        self._pending = pending
+        self._n_asked = check_int(state["n_asked"], "n_asked", 0)
+        self._n_designed = check_int(state["n_designed"], "n_designed", 0, _LARGEST_DESIGN)
+        self._owes_second_step = bool(check_choice(state["owes_second_step"], "plan", _FLAGS))
+        n_theta = len(kernels_to_try(self.kernel, space.n_unit)[0].theta)
+        self._thetas = _as_thetas(state["thetas"], n_theta)
+        self._next_thetas = _as_thetas(state.get("next_thetas"), n_theta)
+
+
+def _as_lists(thetas: Any) -> list[list[float]] | None:
+    return None if thetas is None else [theta.tolist() for theta in thetas]
+
+
+def _as_thetas(lists: Any, n_theta: int) -> list[Array] | None:
+    """Hyper-parameters as `_as_lists` wrote them, or raise."""
+    if lists is None:
+        return None
+    thetas = [as_float_array(theta, "thetas", ndim=1) for theta in lists]
+    if any(len(theta) != n_theta or not np.isfinite(theta).all() for theta in thetas):
+        reject("thetas", f"{n_theta} finite numbers an output", lists)
+    return thetas
 
 
 def _box_of(space: Space) -> list[list[float]]:

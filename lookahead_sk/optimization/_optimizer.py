@@ -51,6 +51,7 @@ from lookahead_sk.optimization._surrogate import (
 _LARGEST_JOINT_BATCH = 8
 _ANCHORS = 4
 _VALUE_FANTASIES = 512
+_LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
 
 class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
@@ -212,14 +213,22 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         q = check_int(self.batch_size if n_points is None else n_points, "n_points", 1)
         if remaining is not None:
             check_int(remaining, "remaining", 1)
-        self._begin()
-        with few_threads(len(self._unit)):
-            unit = self._next(q, is_last=remaining is not None and remaining <= q)
-        self._pending = np.concatenate([self._pending, unit])
-        self._n_asked += 1
+        before = dict(vars(self))
+        try:
+            self._begin()
+            with few_threads(len(self._unit)):
+                unit = self._next(q, is_last=remaining is not None and remaining <= q)
+            points = self.space_.decode(unit)
+            # As `tell` will read them: where floats are coarse, a point is not quite its own.
+            self._pending = np.concatenate([self._pending, self.space_.encode(points)])
+            self._n_asked += 1
+        except BaseException:  # an interrupted ask has not happened: arrays are never written to
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         if self.verbose:
-            print(f"ask {self._n_asked}: {self.space_.decode(unit)}")  # noqa: T201
-        return self.space_.decode(unit)
+            print(f"ask {self._n_asked}: {points}")  # noqa: T201
+        return points
 
     def tell(self, X: Any, y: Any) -> Self:
         """Add outcomes, in any order, of points asked for or not.
@@ -246,7 +255,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         unit = space.encode(X)
         outputs = self._check_outputs(y, len(unit))
         self._begin()
-        self._append(X, unit, outputs)
+        self._append(self._as_told(X), unit, outputs)
         return self
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -283,7 +292,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             reject("y", "outputs with at least one row without NaN", outputs)
         check_kernel(self.kernel, space.n_unit)
         self._reset(space)
-        self._append(X, unit, outputs)
+        self._append(self._as_told(X), unit, outputs)
         self._surrogate = self._fit_surrogate()
         self.n_iter_ = self._surrogate.n_iter
         return self
@@ -419,17 +428,36 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         -------
         TwoStepConstrainedBO
             The optimiser.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or of another version; the message names it.
+        OSError
+            If it cannot be read.
         """
         content = _persistence.read(path)
-        parameters = content["parameters"]
-        parameters["bounds"] = restore_bounds(parameters["bounds"])
-        parameters["kernel"] = _persistence.restore_kernel(parameters["kernel"])
-        restored = cls(**parameters)
-        if content["state"] is not None:
-            restored._restore(content["state"])
+        try:
+            parameters = content["parameters"]
+            parameters["bounds"] = restore_bounds(parameters["bounds"])
+            parameters["kernel"] = _persistence.restore_kernel(parameters["kernel"])
+            restored = cls(**parameters)
+            restored._check_settings()
+            if restored.random_state is not None:
+                check_int(restored.random_state, "random_state")
+            if content["state"] is not None:
+                restored._restore(content["state"])
+        except _persistence.SENSELESS as error:
+            raise _persistence.damaged(path, error) from error
         return restored
 
     def _check_parameters(self) -> None:
+        self._check_settings()
+        if resolve_device(self.device).type == "mps":
+            reject("device", "a device with float64", str(self.device))
+
+    def _check_settings(self) -> None:
+        """Raise for a parameter that is wrong on every machine."""
         check_int(self.n_constraints, "n_constraints", 0)
         check_int(self.batch_size, "batch_size", 1)
         check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
@@ -440,8 +468,6 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         check_int(self.max_iter, "max_iter", 0)
         if self.n_initial is not None:
             check_int(self.n_initial, "n_initial", 1)
-        if resolve_device(self.device).type == "mps":
-            reject("device", "a device with float64", str(self.device))
 
     def _make_space(self) -> Space:
         if self.bounds is None:
@@ -453,6 +479,10 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     def _begin(self) -> None:
         if not hasattr(self, "space_"):
             self._reset(self._make_space())
+        n_told = self._outputs.shape[1] - 1
+        if self.n_constraints != n_told:
+            hint = "Data with other constraints are for another optimiser, or for fit."
+            reject("n_constraints", f"{n_told}, as at the first ask", self.n_constraints, hint=hint)
 
     def _check_outputs(self, y: Any, n: int) -> Array:
         outputs = as_float_array(y, "y")
@@ -464,6 +494,10 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             reject("y", f"an array of shape {wanted}", f"shape {outputs.shape}", hint=hint)
         if np.isinf(outputs).any():
             raise ValueError("y must be finite or NaN; got infinity.")
+        if (np.abs(outputs) > _LARGEST_OUTPUT).any():
+            largest = float(outputs.flat[np.nanargmax(np.abs(outputs))])
+            hint = "A failed evaluation is a row of NaN."
+            reject("y", f"no larger than {_LARGEST_OUTPUT:g} in magnitude", largest, hint=hint)
         return outputs
 
     def _encode_for_prediction(self, X: Any) -> Array:
@@ -526,7 +560,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         if n_design == q:
             return design
         problem = self._problem()
-        self._thetas = self._fitted().thetas
+        self._next_thetas = self._fitted().thetas
         waiting = np.concatenate([self._pending, design])
         if len(waiting):
             problem = believe(problem, self._tensor(waiting))

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from sklearn.gaussian_process import kernels as sk
 
-from lookahead_sk._validation import reject
+from lookahead_sk._files import SENSELESS as SENSELESS
+from lookahead_sk._files import check_content, parse_json, with_checksum, write_atomically
+from lookahead_sk._validation import as_float_array, reject
 
 FORMAT = "lookahead_sk.TwoStepConstrainedBO"
 VERSION = 1
@@ -62,26 +64,44 @@ def restore_kernel(description: Any) -> Any:
             if is_bounds and np.ndim(value) == 2
             else (tuple(value) if is_bounds else value)
         )
+    for key, value in parameters.items():
+        if not (isinstance(value, str) and value == "fixed"):
+            as_float_array(value, key)
     return _KERNELS[name](**parameters)
 
 
 def write(path: str | Path, content: dict[str, Any]) -> None:
     """Write a JSON file; the target only changes when all of it could be written."""
-    target = Path(path)
-    text = json.dumps({"format": FORMAT, "version": VERSION, **content}, indent=1)
-    scratch = target.with_name(target.name + ".part")
-    scratch.write_text(text)
-    scratch.replace(target)
+    whole = {"format": FORMAT, "version": VERSION, **content}
+    text = json.dumps(with_checksum(json.loads(json.dumps(whole, default=_plain_number))), indent=1)
+    write_atomically(Path(path), lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def _plain_number(value: Any) -> Any:
+    """A numpy number among the parameters as JSON knows it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be saved")
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """Read a JSON file written by `write`, or raise ``ValueError``."""
     try:
-        content = json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"path must be a file written by save; {path} is no JSON.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        content = parse_json(Path(path))
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if content.get("format") != FORMAT:
         reject("path", "a file written by TwoStepConstrainedBO.save", str(path))
-    if content["version"] > VERSION:
-        reject("path", f"a file of version {VERSION} or older", content["version"])
+    if content.get("version") != VERSION:
+        hint = f"It stands in {path}."
+        reject("path", f"a file of format version {VERSION}", content.get("version"), hint=hint)
+    try:
+        check_content(content, {"format", "version", "parameters", "state"})
+    except ValueError as error:
+        raise damaged(path, error) from error
     return content
+
+
+def damaged(path: str | Path, reason: Any) -> ValueError:
+    """The error of a file that `read` or what follows it cannot make sense of."""
+    return ValueError(f"path must be a file written by save; {path} is damaged. ({reason})")

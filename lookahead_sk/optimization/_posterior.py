@@ -165,4 +165,12 @@ def _factor(covariance: Tensor, prior: Tensor) -> Tensor:
         floor = _VARIANCE_FLOOR * prior.unsqueeze(-1)
         return torch.sqrt(torch.maximum(covariance, floor))
     # Duplicated points in a batch make the matrix singular: 1e-8 of the prior is below any use.
-    return torch.linalg.cholesky(covariance + torch.diag_embed(1e-8 * prior))
+    factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag_embed(1e-8 * prior))
+    if not failed.any():
+        return factor
+    # Rounding has made it indefinite: a kernel with tiny length-scales. The nearest that is not.
+    with torch.no_grad():
+        values, axes = torch.linalg.eigh(covariance)
+        nearest = (axes * values.clamp_min(0.0).unsqueeze(-2)) @ axes.transpose(-1, -2)
+    shift = (nearest - covariance).detach()
+    return torch.linalg.cholesky(covariance + shift + torch.diag_embed(1e-6 * prior))

@@ -50,7 +50,9 @@ def predict_moments(surrogate: Surrogate, unit: Array) -> tuple[Array, Array]:
         nodes = mean[:, j, None] + std[:, j, None] * _NODES  # (n, 32)
         values = transform.inverse(nodes)
         centre = values @ _WEIGHTS
-        spread = np.sqrt(((values - centre[:, None]) ** 2) @ _WEIGHTS)
+        away = values - centre[:, None]
+        unit = np.maximum(np.abs(away).max(axis=1), np.finfo(float).tiny)  # squares may overflow
+        spread = unit * np.sqrt(((away / unit[:, None]) ** 2) @ _WEIGHTS)
         columns.append((centre, spread))
     means, stds = zip(*columns, strict=True)
     return np.stack(means, axis=1), np.stack(stds, axis=1)

@@ -214,9 +214,19 @@ def _same(choice: Any, value: Any) -> bool:
             isinstance(choice, int | float)
             and isinstance(value, int | float | np.number)
             and not isinstance(choice, bool)
-            and choice == value
+            and not isinstance(value, bool)
+            and (choice == value or (math.isnan(choice) and math.isnan(value)))
         )
     )
+
+
+def _distinct(choices: list[Any]) -> tuple[Any, ...]:
+    """The choices without repetitions: of two that are the same only one can be told."""
+    kept: list[Any] = []
+    for choice in choices:
+        if not any(_same(other, choice) for other in kept):
+            kept.append(choice)
+    return tuple(kept)
 
 
 def _describe_distribution(distribution: Any) -> dict[str, Any]:
@@ -357,8 +367,12 @@ def _restore_dimension(entry: dict[str, Any]) -> Any:
         return (entry["low"], entry["high"])
     if entry["kind"] == "categorical":
         return [choice_from_json(value) for value in entry["choices"]]
-    family = getattr(scipy.stats, entry["name"])
-    return family(*entry["args"], **entry["kwds"])
+    # Only a distribution: scipy.stats holds functions too, one of which runs files as tests.
+    family = getattr(scipy.stats, str(entry["name"]), None)
+    if not isinstance(family, scipy.stats.rv_continuous | scipy.stats.rv_discrete):
+        reject("bounds", "made of distributions of scipy.stats", entry["name"])
+    kwds = {str(name): float(value) for name, value in entry["kwds"].items()}
+    return family(*(float(value) for value in entry["args"]), **kwds)
 
 
 def describe_bounds(bounds: Any) -> Any:
@@ -378,6 +392,9 @@ def _real(label: Any, low: float, high: float) -> Real:
     if low >= high:
         got = f"low={low:g}, high={high:g} for dimension {label}"
         raise ValueError(f"bounds must have low < high; got {got}.")
+    if not (math.isfinite(high - low) and math.isfinite(1 / (high - low))):
+        got = f"low={low:g}, high={high:g} for dimension {label}"
+        raise ValueError(f"bounds must be apart by a number with an inverse; got {got}.")
     return Real(float(low), float(high))
 
 
@@ -391,7 +408,7 @@ def _dimension(name: str, spec: Any) -> Dimension:
         low, high = as_float_array(spec, f"bounds[{name!r}]")
         return _real(repr(name), low, high)
     if isinstance(spec, list) and spec:
-        return Categorical(tuple(spec))
+        return Categorical(_distinct(spec))
     accepted = "(low, high), a frozen scipy.stats distribution or a list of choices"
     return reject(f"bounds[{name!r}]", accepted, spec, kind=TypeError)
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -32,6 +33,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 from threadpoolctl import ThreadpoolController
 
+from lookahead_sk._threads import ThreadLock
 from lookahead_sk.optimization._kernels import Kernel
 from lookahead_sk.optimization._lift import is_default, kernels_to_try, lift
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
@@ -55,6 +57,7 @@ _ENOUGH = 200
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
 _JITTER = 1e-11
+_MORE_JITTER = (1e-9, 1e-7, 1e-5, 1e-3)  # where rounding asks for it, relative to the variance
 # Below this share of the prior variance observations count as exact.
 _EXACT_NOISE = 1e-4
 
@@ -195,17 +198,46 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@contextmanager
-def few_threads(n: int) -> Iterator[None]:
+class _OneThread:
+    """Limits torch in the calling thread and BLAS in all, until the last caller is out.
+
+    torch counts by thread, but a new thread begins with what any thread has set last: so what
+    comes back is what the first caller found, never what another caller has set meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._depth = ThreadLock(), threading.local(), 0
+        self._n_torch = 1
+        self._limiter: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._depth:
+                self._n_torch = torch.get_num_threads()
+                self._limiter = _thread_pools().limit(limits=1, user_api="blas")
+                self._limiter.__enter__()
+            self._depth += 1
+            own = getattr(self._inside, "depth", 0)
+            if not own:
+                torch.set_num_threads(1)
+            self._inside.depth = own + 1
+
+    def __exit__(self, *exception: Any) -> None:
+        with self._lock:
+            self._depth -= 1
+            self._inside.depth -= 1
+            if not self._inside.depth:
+                torch.set_num_threads(self._n_torch)
+            if not self._depth:
+                self._limiter.__exit__(*exception)
+
+
+_one_thread = _OneThread()
+
+
+def few_threads(n: int) -> AbstractContextManager[None]:
     """One thread while matrices are small: more only wait for each other, and burn the CPU."""
-    before = torch.get_num_threads()
-    if n < _LARGE:
-        torch.set_num_threads(1)
-    try:
-        with _thread_pools().limit(limits=1 if n < _LARGE else None, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    return _one_thread if n < _LARGE else nullcontext()
 
 
 def _fit_runs(kernel: sk.Kernel, x: Array, ran: Any, start: Array | None) -> _OutputFit:
@@ -312,12 +344,12 @@ def _condition_safely(
 ) -> Posterior:
     """Condition with the smallest jitter that keeps the Cholesky factor."""
     prior = kernel.diag(x[:1])[:, 0]
-    for jitter in (_JITTER, 1e-9, 1e-7, 1e-5):
+    for jitter in (_JITTER, *_MORE_JITTER[:-1]):
         try:
             return condition(kernel, x, y, noise + jitter * prior, offset, mask)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             continue
-    return condition(kernel, x, y, noise + 1e-3 * prior, offset, mask)
+    return condition(kernel, x, y, noise + _MORE_JITTER[-1] * prior, offset, mask)
 
 
 def _incumbent(
@@ -336,11 +368,18 @@ def _fit_one(
     kernel: sk.Kernel, x: Array, y: Array, start: Array | None, tries_noise: bool = True
 ) -> tuple[MapGaussianProcess, int]:
     """MAP fit of one output and the iterations it took."""
-    search = _MapSearch(kernel, start, tries_noise)
-    regressor = MapGaussianProcess(kernel, alpha=_JITTER, optimizer=search)
+    prior = max(1.0, float(kernel.diag(x[:1])[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound may be the right answer
-        regressor.fit(x, y)
+        for jitter in (_JITTER, *(jitter * prior for jitter in _MORE_JITTER)):
+            search = _MapSearch(kernel, start, tries_noise)
+            regressor = MapGaussianProcess(kernel, alpha=jitter, optimizer=search)
+            try:
+                regressor.fit(x, y)
+                break
+            except np.linalg.LinAlgError:
+                if jitter == _MORE_JITTER[-1] * prior:
+                    raise
     return regressor, max(1, search.n_iter)
 
 

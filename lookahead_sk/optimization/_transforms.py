@@ -8,6 +8,7 @@ Eriksson and Poloczek, "Scalable constrained Bayesian optimization", AISTATS 202
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,11 +44,16 @@ class OutputTransform:
             return _interpolate(warped, self.knots[:, 1], self.knots[:, 0])
         scaled = warped
         if self.kind == "bilog":
-            limited = np.minimum(np.abs(warped), 600.0)  # exp overflows beyond
+            limited = np.minimum(np.abs(warped), self._limit)
             scaled = np.sign(warped) * np.expm1(limited)
         elif self.kind == "log_tail":
-            scaled = np.where(warped > 0, np.expm1(np.clip(warped, 0.0, 600.0)), warped)
+            scaled = np.where(warped > 0, np.expm1(np.clip(warped, 0.0, self._limit)), warped)
         return self.centre + self.scale * scaled
+
+    @property
+    def _limit(self) -> float:
+        """Logarithm beyond which values in the user's units would overflow."""
+        return 600.0 - max(0.0, math.log(self.scale))
 
     def slope(self, values: Array) -> Array:
         """Derivative of `forward`, for densities."""
@@ -100,7 +106,8 @@ def fit_transform(values: Array, kind: Kind, *, is_constraint: bool) -> OutputTr
     """
     centre = 0.0 if is_constraint else float(np.median(values))
     magnitude = np.abs(values - centre)
-    magnitude = magnitude[magnitude > 1e-12 * (1.0 + abs(centre))]
+    # What is left of equal values is rounding, whatever their unit.
+    magnitude = magnitude[magnitude > 1e-12 * max(float(magnitude.max()), abs(centre))]
     scale = float(np.median(magnitude)) if len(magnitude) else 1.0
     knots = _normal_scores(values) if kind == "copula" and not is_constraint else None
     start = OutputTransform(kind, centre, scale, 0.0, 1.0, knots, is_constraint)

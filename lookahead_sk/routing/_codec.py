@@ -43,15 +43,18 @@ def encode_value(value: Any, name: str, arrays: Arrays) -> Any:
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
+        return encode_value(value.item(), name, arrays)
     if isinstance(value, np.ndarray):
         return _encode_array(value, name, arrays)
     if isinstance(value, list | tuple):
         items = [encode_value(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
         return {"kind": type(value).__name__, "items": items}
     if isinstance(value, dict):
-        pairs = [[k, encode_value(v, f"{name}.{k}", arrays)] for k, v in value.items()]
+        pairs = [
+            [encode_value(k, name, arrays), encode_value(v, f"{name}.{k}", arrays)]
+            for k, v in value.items()
+        ]
         return {"kind": "dict", "items": pairs}
     if isinstance(value, TfidfVectorizer):
         words = sorted(value.vocabulary_, key=value.vocabulary_.__getitem__)
@@ -88,7 +91,7 @@ def decode_value(data: Any, arrays: Arrays) -> Any:
         items = [decode_value(item, arrays) for item in data["items"]]
         return items if kind == "list" else tuple(items)
     if kind == "dict":
-        return {key: decode_value(value, arrays) for key, value in data["items"]}
+        return {decode_value(k, arrays): decode_value(v, arrays) for k, v in data["items"]}
     if kind == "tfidf":
         vectorizer = new_vectorizer()
         vectorizer.vocabulary_ = {word: i for i, word in enumerate(data["words"])}
@@ -106,5 +109,7 @@ def _decode_cells(data: dict[str, Any], arrays: Arrays) -> npt.NDArray[Any]:
     array = np.empty(len(cells), dtype=object)
     array[:] = cells
     if data["dtype"] != "object":
-        array = array.astype(np.dtype(data["dtype"]))
+        if not str(data["dtype"]).startswith("<U"):
+            reject("dtype", "'object' or one of text", data["dtype"])
+        array = array.astype(np.str_)  # as wide as the longest: the file could say any number
     return array.reshape(data["shape"])

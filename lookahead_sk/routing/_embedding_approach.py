@@ -41,6 +41,7 @@ from lookahead_sk.routing._training import (
 )
 
 FEATURE_SHARES = (0.3, 3.0)
+_FARTHEST = 1e6  # squares of larger features, and their sums, leave float32
 
 
 class Observed(NamedTuple):
@@ -70,7 +71,7 @@ class EmbeddingApproach(Approach):
         raw = _join(embeddings, lexical, given.prompts)
         center, scale = _scaling(raw)
         facts, values = self._fit_facts(given.responses, given.lengths, settings, seed)
-        features = ((raw - center) / scale).astype(np.float32)
+        features = _scaled(raw, center, scale)
         attributes = given.attributes("embedding") | {
             "n_members_": n_members,
             "lexical_": lexical,
@@ -184,7 +185,7 @@ class EmbeddingApproach(Approach):
         """Features, latents and the network's quality."""
         router = self.router
         raw = _join(router._embed(X), router.lexical_, X)
-        features = ((raw - router.center_) / router.scale_).astype(np.float32)
+        features = _scaled(raw, router.center_, router.scale_)
         device = resolve_device(router.device)
         latents, logits = foresee_latents(router.weights_, features, device)
         return View(
@@ -256,6 +257,12 @@ def _space(features: Floats32, latents: Floats32, feature_scale: float | None) -
     if feature_scale is None:
         return features
     return np.hstack([flat(latents), np.float32(feature_scale) * features])
+
+
+def _scaled(raw: Floats32, center: Floats32, scale: float) -> Floats32:
+    """Features in units of their spread; a prompt beyond all measure is taken to be far off."""
+    far = np.subtract(raw, center, dtype=np.float64) / scale
+    return np.clip(far, -_FARTHEST, _FARTHEST).astype(np.float32)
 
 
 def _scaling(raw: Floats32) -> tuple[Floats32, float]:

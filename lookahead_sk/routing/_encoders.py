@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookahead_sk._device import resolve_device
+from lookahead_sk._threads import ThreadLock
 from lookahead_sk._validation import reject
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PASSTHROUGH = "passthrough"
 
 _MAX_LOADED = 4
+# An encoder's limit of tokens, and its tokenizer's, are set anew for a call: one call at a time.
+_encoding = ThreadLock()
 _loaded: OrderedDict[tuple[str, str], SentenceTransformer] = OrderedDict()
 
 
@@ -80,13 +83,14 @@ def load_encoder(encoder: Any, device: Any) -> SentenceTransformer:
         return encoder
     source = encoder if encoder is not None else packaged_model() or HUB_NAME
     key = (str(source), str(resolve_device(device)))
-    if key in _loaded:
-        _loaded.move_to_end(key)
-    else:
-        _loaded[key] = _load(*key)
-        while len(_loaded) > _MAX_LOADED:
-            _loaded.popitem(last=False)
-    return _loaded[key]
+    with _encoding:
+        if key in _loaded:
+            _loaded.move_to_end(key)
+        else:
+            _loaded[key] = _load(*key)
+            while len(_loaded) > _MAX_LOADED:
+                _loaded.popitem(last=False)
+        return _loaded[key]
 
 
 @contextmanager
@@ -148,25 +152,31 @@ def encode(
         Embeddings of unit norm.
     """
     distinct = list(dict.fromkeys(texts))
-    own_limit = model.max_seq_length
-    if max_tokens is not None and (own_limit is None or max_tokens < own_limit):
-        model.max_seq_length = max_tokens
-    try:
-        vectors = np.asarray(
-            model.encode(
-                # A lone surrogate cannot be tokenised; it is replaced by a question mark.
-                [text.encode("utf-8", "replace").decode("utf-8") for text in distinct],
-                batch_size=batch_size or (8 if model.device.type == "cpu" else 32),
-                show_progress_bar=show_progress,
-                normalize_embeddings=True,
-                convert_to_numpy=True,
-            ),
-            dtype=np.float32,
-        )
-    finally:
-        if model.max_seq_length != own_limit:
-            model.max_seq_length = own_limit
+    with _encoding:
+        own_limit = model.max_seq_length
+        if max_tokens is not None and (own_limit is None or max_tokens < own_limit):
+            model.max_seq_length = max_tokens
+        try:
+            vectors = np.asarray(
+                model.encode(
+                    # A lone surrogate cannot be tokenised; it is replaced by a question mark.
+                    [text.encode("utf-8", "replace").decode("utf-8") for text in distinct],
+                    batch_size=batch_size or _cpu_or_gpu_batch(model),
+                    show_progress_bar=show_progress,
+                    normalize_embeddings=True,
+                    convert_to_numpy=True,
+                ),
+                dtype=np.float32,
+            )
+        finally:
+            if model.max_seq_length != own_limit:
+                model.max_seq_length = own_limit
     if len(distinct) == len(texts):
         return vectors
     row = {text: i for i, text in enumerate(distinct)}
     return vectors[[row[text] for text in texts]]
+
+
+def _cpu_or_gpu_batch(model: Any) -> int:
+    device = getattr(model, "device", None)
+    return 8 if device is None or device.type == "cpu" else 32

@@ -148,7 +148,8 @@ def fit_facts(
     rows = embeddings.reshape(-1, width)
     rows = rows[~np.isnan(rows).any(axis=1)]
     n_components = min(N_COMPONENTS, width, max(len(rows) - 1, 1))
-    pca = PCA(n_components, random_state=seed).fit(rows)
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of no variance, all alike
+        pca = PCA(n_components, random_state=seed).fit(rows)
     center = pca.mean_.astype(np.float32)
     components = pca.components_.astype(np.float32)
     groups: list[Floats32] = [(embeddings - center) @ components.T]
@@ -159,7 +160,7 @@ def fit_facts(
         )
     if lengths is not None:
         length_column = n_components
-        groups.append(np.log1p(lengths.astype(np.float32))[..., None])
+        groups.append(np.log1p(lengths.astype(np.float64)).astype(np.float32)[..., None])
     likenesses = [likeness(embeddings)]
     if texts is not None:
         form, agreement = form_and_agreement(texts)

@@ -25,6 +25,9 @@ from lookahead_sk._validation import as_float_array, reject
 
 Floats = npt.NDArray[np.float64]
 
+LARGEST = 1e100  # squares of much larger scores overflow
+LARGEST_EMBEDDED = 1e15  # the same, of embeddings in float32
+
 
 class ScoreTable(NamedTuple):
     """Scores (n, K), the names of the K models, and whether they were given as 1-D labels."""
@@ -92,6 +95,10 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
         )
     if hasattr(y, "columns"):
         columns = list(y.columns)
+    if np.ma.is_masked(y) and y.ndim == 2 and y.dtype.kind in "biufO":
+        y = y.astype(np.float64).filled(np.nan)  # masked is not observed
+    elif np.ma.is_masked(y):
+        reject("y", "labels, or a table of numbers, where values are masked", y)
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "fc":
         warnings.warn(
@@ -121,7 +128,7 @@ def _as_numbers(array: npt.NDArray[Any]) -> Floats:
         raise ValueError(f"Complex data not supported: y must be real; got {array.dtype}.")
     try:
         scores = array.astype(np.float64, order="C")
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"y must be a table of numbers (n, K); {error}.") from error
     if np.isinf(scores).any():
         row, column = np.argwhere(np.isinf(scores))[0]
@@ -131,6 +138,8 @@ def _as_numbers(array: npt.NDArray[Any]) -> Floats:
             scores[row, column],
             hint=f"It stands in row {row}, column {column}.",
         )
+    if (np.abs(scores) > LARGEST).any():
+        reject("y", f"no larger than {LARGEST:g} in magnitude", float(np.nanmax(np.abs(scores))))
     return scores
 
 
@@ -214,8 +223,10 @@ def _labels_as_scores(labels: npt.NDArray[Any], n: int) -> ScoreTable:
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("Input y contains NaN or infinity: labels must be finite.")
-    check_classification_targets(labels)
-    if type_of_target(labels) == "unknown":
+    with np.errstate(invalid="ignore"):  # scikit-learn asks huge labels whether they are integers
+        check_classification_targets(labels)
+        is_unknown = type_of_target(labels) == "unknown"
+    if is_unknown:
         reject("y", "labels of one kind", labels.dtype)
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -236,7 +247,8 @@ def check_text_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArray[
         if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
             reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
         for k, text in enumerate(row):
-            missing = text is None or (isinstance(text, float) and np.isnan(text))
+            missing = text is None or text is np.ma.masked
+            missing = missing or (isinstance(text, float) and np.isnan(text))
             if not missing and not isinstance(text, str):
                 reject(
                     "responses",
@@ -273,14 +285,16 @@ def check_numeric_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArr
     """Return response embeddings as a float32 array (n, K, d), NaN where not observed."""
     accepted = f'an array of numbers of shape {(*shape, "d")} with encoder="passthrough"'
     try:
-        array = np.asarray(responses, dtype=np.float32)
-    except (TypeError, ValueError):
+        numbers = as_float_array(responses, "responses")
+    except ValueError:
         reject("responses", accepted, responses)
-    if array.ndim != 3 or array.shape[:2] != shape or array.shape[2] < 1:
-        reject("responses", accepted, f"shape {array.shape}")
-    if np.isinf(array).any():
+    if numbers.ndim != 3 or numbers.shape[:2] != shape or numbers.shape[2] < 1:
+        reject("responses", accepted, f"shape {numbers.shape}")
+    if np.isinf(numbers).any():
         reject("responses", "finite, or NaN where not observed", "inf")
-    return array
+    if (np.abs(numbers) > LARGEST_EMBEDDED).any():
+        reject("responses", f"no larger than {LARGEST_EMBEDDED:g} in magnitude", "larger numbers")
+    return numbers.astype(np.float32)
 
 
 def check_lengths(lengths: Any, shape: tuple[int, int]) -> Floats | None:

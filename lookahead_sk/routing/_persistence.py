@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 import os
 import shutil
 import tempfile
@@ -15,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from lookahead_sk._files import SENSELESS, check_content, parse_json, sync, with_checksum
 from lookahead_sk._validation import reject
 from lookahead_sk._version import __version__
 from lookahead_sk.routing._codec import Arrays, decode_value, encode_value
 from lookahead_sk.routing._costs import read_costs
+from lookahead_sk.routing._settings import APPROACHES, check_parameters
 
 FORMAT, VERSION = "lookahead_sk.LookaheadRouter", 2
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
+KEYS = {"format", "version", "lookahead_sk", "parameters", "attributes", "sha256"}
 OBJECTS = ("encoder", "backbone")  # parameters that may be models; these are not written
 
 
@@ -35,9 +39,7 @@ def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
     folder : path
         New, empty, or written by this function before.
     """
-    from safetensors.numpy import save_file
-
-    target = Path(folder)
+    target = Path(folder).resolve()  # a link stays one
     _check_target(target)
     arrays: Arrays = {}
     attributes = {k: v for k, v in vars(router).items() if _is_fitted_attribute(k)}
@@ -51,14 +53,27 @@ def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        save_file(arrays, scratch / ARRAY_FILE)
+        _write_arrays(arrays, scratch / ARRAY_FILE)
         content["sha256"] = _digest(scratch / ARRAY_FILE)
-        (scratch / JSON_FILE).write_text(json.dumps(content, indent=1))
-        (scratch / CARD_FILE).write_text(model_card(router))
+        text = json.dumps(with_checksum(content), indent=1)
+        (scratch / JSON_FILE).write_text(text, encoding="utf-8")
+        (scratch / CARD_FILE).write_text(model_card(router), encoding="utf-8", errors="replace")
         scratch.chmod(0o755)  # mkdtemp makes a private folder
+        for path in (*scratch.iterdir(), scratch):
+            sync(path)
         _put(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_arrays(arrays: Arrays, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(arrays, path)
+    except SafetensorError as error:  # a full disk, say
+        raise OSError(f"{path} could not be written. ({error})") from error
 
 
 def _is_fitted_attribute(name: str) -> bool:
@@ -77,6 +92,8 @@ def _parameters(router: Any) -> dict[str, Any]:
             value = None
         if name == "device":
             value = "auto"  # another machine has other devices
+        if name == "checkpoint_folder":
+            value = None  # and other folders; nobody else shall choose where a fit writes
         parameters[name] = value
     return parameters
 
@@ -89,14 +106,45 @@ def _check_target(target: Path) -> None:
 
 
 def _put(scratch: Path, target: Path) -> None:
-    """Put a finished folder in the place of what may be there."""
-    if not target.exists():
+    """Put a finished folder in the place of what may be there.
+
+    No call of every system swaps two folders at once. The old one is set aside under a name that
+    `_current` knows, so that a kill between the two moves loses nothing.
+    """
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}{_OLD}", dir=target.parent))
+        target.rename(old / "folder")
+        try:
+            scratch.rename(target)
+        except OSError:
+            (old / "folder").rename(target)
+            raise
+    else:
         scratch.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(old / "folder")
-    scratch.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    sync(target.parent)
+    for old in _set_aside(target):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+_OLD = ".old."
+
+
+def _set_aside(target: Path) -> list[Path]:
+    """Folders that hold what a save replaced, or was about to replace, latest last."""
+    prefix = f".{target.name}{_OLD}"
+    try:
+        found = [path for path in target.parent.iterdir() if path.name.startswith(prefix)]
+        return sorted(found, key=lambda path: path.stat().st_mtime)
+    except OSError:
+        return []
+
+
+def _current(folder: Path) -> Path:
+    """The folder, or what a save that was killed had set aside in its place."""
+    if folder.exists():
+        return folder
+    kept = [old / "folder" for old in _set_aside(folder.resolve()) if (old / "folder").is_dir()]
+    return kept[-1] if kept else folder
 
 
 def _digest(path: Path) -> str:
@@ -126,25 +174,51 @@ def load_router(cls: Any, folder: str | os.PathLike[str], changes: dict[str, Any
     ValueError
         If a file is missing, damaged, or from a later version; the message names the file.
     """
-    source = Path(folder)
+    source = _current(Path(folder))
     content = _read_json(source / JSON_FILE)
     arrays = _read_arrays(source / ARRAY_FILE, content["sha256"])
     try:
         parameters = decode_value(content["parameters"], arrays)
         attributes = decode_value(content["attributes"], arrays)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        _check_decoded(cls, parameters, attributes)
+    except SENSELESS as error:
         raise _damaged(source / JSON_FILE, error) from error
-    unknown = sorted(set(parameters) - set(cls().get_params(deep=False)))
-    if unknown or not all(map(_is_fitted_attribute, attributes)):
-        raise _damaged(source / JSON_FILE, f"unknown entries {unknown}")
     needs_encoder = attributes["approach_"] == "embedding" and "encoder" not in parameters
     if needs_encoder and "encoder" not in changes:
         accepted = "given to from_pretrained, as the router was fitted with an encoder object"
-        reject("encoder", accepted, None)
+        reject("encoder", accepted, None, hint=f"It is not in {source / JSON_FILE}.")
     router = cls(**{**parameters, **changes})
     for name, value in attributes.items():
         setattr(router, name, value)
     return router
+
+
+def _check_decoded(cls: Any, parameters: dict[str, Any], attributes: dict[str, Any]) -> None:
+    """Raise one of `SENSELESS` for what no fit could have left."""
+    unknown = sorted(set(parameters) - set(cls().get_params(deep=False)))
+    if unknown or not all(map(_is_fitted_attribute, attributes)):
+        raise ValueError(f"unknown entries {unknown}")
+    parameters["checkpoint_folder"] = None
+    check_parameters(cls(**parameters))
+    classes, approach = attributes["classes_"], attributes["approach_"]
+    wanted = [
+        approach in APPROACHES,
+        isinstance(classes, np.ndarray) and classes.ndim == 1 and len(classes) >= 2,
+        np.shape(attributes["mean_scores_"]) == np.shape(classes),
+        np.shape(attributes["score_range_"]) == (2,),
+        isinstance(attributes["validation_scores_"], list),
+        attributes["temperature_"] > 0,
+        0 <= attributes["blend_"] <= 1,
+        len(attributes["later_"].kept) == len(classes),
+        attributes["novelty_"].references.ndim == 2,
+    ]
+    for name in ("n_prompts_", "seed_", "n_members_", "n_iter_"):
+        wanted.append(isinstance(attributes[name], numbers.Integral))
+    names = {"embedding": ("weights_", "kinds_", "center_", "scale_", "lexical_", "facts_")}
+    wanted += [name in attributes for name in names.get(approach, ("network_", "max_length_"))]
+    if not all(wanted):
+        raise ValueError("attributes that no fit leaves")
+    read_costs(parameters.get("costs"), classes)
 
 
 def _damaged(path: Path, reason: Any) -> ValueError:
@@ -155,28 +229,30 @@ def _damaged(path: Path, reason: Any) -> ValueError:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = parse_json(path)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if content.get("format") != FORMAT:
         raise _damaged(path, "not a LookaheadRouter")
     if content.get("version") != VERSION:
         accepted = f"of format version {VERSION}"
         reject("folder", accepted, content.get("version"), hint=f"It stands in {path}.")
-    missing = {"parameters", "attributes", "sha256"} - content.keys()
-    if missing:
-        raise _damaged(path, f"no {sorted(missing)}")
+    try:
+        check_content(content, KEYS)
+    except ValueError as error:
+        raise _damaged(path, error) from error
     return content
 
 
 def _read_arrays(path: Path, digest: str) -> Arrays:
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         if _digest(path) != digest:
-            raise _damaged(path, "its checksum is another")
+            raise ValueError("its checksum is another")
         return dict(load_file(path))
-    except OSError as error:
+    except (OSError, SafetensorError, *SENSELESS) as error:
         raise _damaged(path, error) from error
 
 

@@ -31,7 +31,7 @@ def test_kinds_take_over_where_they_route_held_out_prompts_better():
 def test_half_and_half_where_both_route_as_well():
     space, scores, held_out, group = problem()
     network = np.eye(2)[group].astype(float)
-    kinds, blend, quality = choose_local(space, network, scores, held_out, seed=0)
+    _, blend, quality = choose_local(space, network, scores, held_out, seed=0)
     assert blend == 0.5
     assert (quality.argmax(axis=1) == group[held_out]).mean() > 0.95
 

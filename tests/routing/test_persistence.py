@@ -19,6 +19,11 @@ QUICK = {"max_epochs": 2, "random_state": 0}
 FILES = ["README.md", "arrays.safetensors", "router.json"]
 
 
+def without_checksum(content):
+    """A file altered on purpose; the first folders had no checksum, and still load."""
+    return {key: value for key, value in content.items() if key != "checksum"}
+
+
 def fit(approach, encoder):
     if approach == "embedding":
         data = make_routing(80, random_state=0)
@@ -121,7 +126,7 @@ def test_no_other_type_can_be_named_by_a_file(routers, tmp_path, kind):
     content = json.loads(path.read_text())
     evil = {"kind": kind, "fields": {"args": "touch evil"}}
     content["attributes"]["items"].append(["kinds_", evil])
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(without_checksum(content)))
     with pytest.raises(ValueError, match=r"router\.json"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
 
@@ -132,7 +137,7 @@ def test_a_file_cannot_put_a_method_on_the_router(routers, tmp_path):
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
     content["attributes"]["items"].append(["predict", "evil"])
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(without_checksum(content)))
     with pytest.raises(ValueError, match="unknown entries"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
 
@@ -146,7 +151,7 @@ def test_loading_neither_unpickles_nor_runs_code_of_the_folder(routers, tmp_path
     code = {"kind": "dict", "items": [["AutoConfig", "evil.Config"], ["AutoModel", "evil.Model"]]}
     state["fields"]["config"]["items"].append(["auto_map", code])
     state["fields"]["config"]["items"].append(["attn_implementation", "someone/evil-kernel"])
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(without_checksum(content)))
     (tmp_path / "router" / "evil.py").write_text("raise SystemExit('executed')")
 
     def forbidden(*args, **options):

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from lookahead_sk._files import write_atomically
 
 
 def fingerprint(*parts: Any) -> str:
@@ -40,10 +42,12 @@ class Checkpoint:
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write; what was there stays until all of the new file is on disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_suffix(".part")
         contiguous = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(contiguous, scratch, metadata={"training": json.dumps(facts)})
-        scratch.replace(self.path)
+        metadata = {"training": json.dumps(facts)}
+        try:
+            write_atomically(self.path, lambda part: save_file(contiguous, part, metadata=metadata))
+        except SafetensorError as error:  # a full disk, say
+            raise OSError(f"{self.path} could not be written. ({error})") from error
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What was written last, or None."""
@@ -54,10 +58,14 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 return tensors, json.loads(file.metadata()["training"])
         except Exception as error:
-            raise ValueError(
-                f"checkpoint_folder holds a damaged file, {self.path}; delete it to train anew. "
-                f"({type(error).__name__}: {error})"
-            ) from error
+            raise self.damaged(error) from error
+
+    def damaged(self, error: Exception) -> ValueError:
+        """What is said of a file that cannot be read, or does not fit the training."""
+        return ValueError(
+            f"checkpoint_folder holds a damaged file, {self.path}; delete it to train anew. "
+            f"({type(error).__name__}: {error})"
+        )
 
     def remove(self) -> None:
         """Forget a training that has ended."""

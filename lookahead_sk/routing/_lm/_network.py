@@ -14,12 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from lookahead_sk._threads import ThreadLock
 from lookahead_sk._validation import reject
 from lookahead_sk.routing._lm._backbone import LanguageModel, build_language_model
 from lookahead_sk.routing._lm._causal import CausalLookahead
 from lookahead_sk.routing._lm._masked import MaskedLookahead
 from lookahead_sk.routing._lm._vocabulary import Vocabulary
 
+# Building turns off all initialisation of weights for a moment, in every thread.
+_building = ThreadLock()
 NETWORKS = {"masked": MaskedLookahead, "causal": CausalLookahead}
 
 
@@ -56,25 +59,38 @@ class NetworkState:
 
     def network(self, device: torch.device) -> Any:
         """The network on a device; built once, it shares the memory of the arrays on a CPU."""
-        if self._built is None:
-            self._built = self._build().eval()
-        self._built = self._built.to(device)
-        return self._built
+        with _building:
+            if self._built is None:
+                self._built = self._build().eval()
+            self._built = self._built.to(device)
+            return self._built
 
     def _build(self) -> Any:
-        model = build_language_model(self.config, self.approach, self.has_own_head)
-        network = NETWORKS[self.approach](LanguageModel(model), self.vocabulary, **self.shape)
-        named = dict(network.named_parameters())
-        if named.keys() != self.weights.keys():
-            odd = sorted(named.keys() ^ self.weights.keys())
-            reject("weights", "the parameters of the backbone's architecture", odd)
-        for name, parameter in named.items():
-            weight = torch.from_numpy(self.weights[name])
-            if weight.shape != parameter.shape:
-                reject("weights", f"of shape {tuple(parameter.shape)} for {name}", weight.shape)
-            parameter.data = weight.float()
+        self._check_sizes()
+        network = self._unset()
+        for name, parameter in network.named_parameters():
+            parameter.data = torch.from_numpy(self.weights[name]).float()
             parameter.requires_grad_(False)
         return network
+
+    def _unset(self) -> Any:
+        model = build_language_model(self.config, self.approach, self.has_own_head)
+        return NETWORKS[self.approach](LanguageModel(model), self.vocabulary, **self.shape)
+
+    def _check_sizes(self) -> None:
+        """Raise where the configuration does not describe the weights, before memory is taken."""
+        for name in ("num_hidden_layers", "n_layers", "n_layer"):
+            n_layers = self.config.get(name, 0)
+            if not isinstance(n_layers, int) or n_layers > len(self.weights):
+                reject("weights", f"those of {n_layers} layers, as {name} says", len(self.weights))
+        with torch.device("meta"):
+            shapes = {name: p.shape for name, p in self._unset().named_parameters()}
+        if shapes.keys() != self.weights.keys():
+            odd = sorted(shapes.keys() ^ self.weights.keys())
+            reject("weights", "the parameters of the backbone's architecture", odd)
+        for name, shape in shapes.items():
+            if shape != self.weights[name].shape:
+                reject("weights", f"of shape {tuple(shape)} for {name}", self.weights[name].shape)
 
 
 def state_of(network: Any, approach: str) -> NetworkState:

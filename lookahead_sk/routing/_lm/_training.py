@@ -120,9 +120,18 @@ class LanguageTrainer:
 
     def _resume(self) -> None:
         loaded = None if self.checkpoint is None else self.checkpoint.load()
-        if loaded is None:
+        if self.checkpoint is None or loaded is None:
             return
-        tensors, facts = loaded
+        try:
+            self._take_over(*loaded)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise self.checkpoint.damaged(error) from error
+
+    def _take_over(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        for name, parameter in self.trained.items():
+            for kind in ("now", "best"):
+                if tensors[f"{kind}.{name}"].shape != parameter.shape:
+                    raise ValueError(f"{kind}.{name} has another shape")
         _assign(self.trained, {name: tensors[f"now.{name}"] for name in self.trained})
         self.best = {name: tensors[f"best.{name}"] for name in self.trained}
         load_optimizer(self.optimizer, tensors)

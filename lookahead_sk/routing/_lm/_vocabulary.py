@@ -43,10 +43,11 @@ class Vocabulary:
         if self._tokenizer is None:
             from tokenizers import Tokenizer
 
-            self._tokenizer = Tokenizer.from_str(self.tokenizer_json)
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
-            self._tokenizer.encode_special_tokens = True  # "[SEP]" in a prompt is just text
+            built = Tokenizer.from_str(self.tokenizer_json)
+            built.no_truncation()
+            built.no_padding()
+            built.encode_special_tokens = True  # "[SEP]" in a prompt is just text
+            self._tokenizer = built  # whole, for other threads that look at it
         return self._tokenizer
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
