@@ -62,7 +62,9 @@ class OutputTransform:
             return 1 / (self.scale * self.spread * (1 + np.abs(scaled)))
         if self.kind == "log_tail":
             return 1 / (self.scale * self.spread * (1 + np.maximum(scaled, 0.0)))
-        step = 1e-4 * self.scale
+        if self.knots is None:
+            return np.full(len(scaled), 1 / (self.scale * self.spread))
+        step = np.maximum(1e-4 * self.scale, 1e-8 * np.abs(values))
         return (self.forward(values + step) - self.forward(values - step)) / (2 * step)
 
     @property

@@ -226,12 +226,12 @@ def test_odd_json_is_refused_by_name(router_folder, tmp_path, text):
     assert load_or_refuse(lambda: TwoStepConstrainedBO.load(path), path) is None
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, -1, "1", None, 1.5, [1]])
+@pytest.mark.parametrize("version", [0, 3, 99, -1, "1", None, 1.5, [1]])
 def test_another_format_version_is_told(router_folder, optimizer_file, tmp_path, version):
     content = json.loads((router_folder / "router.json").read_text())
     later = {**content, "version": version, "what_is_new": 1}  # without this version's checksum
     target = put(router_folder, tmp_path, router_json=json.dumps(later).encode())
-    with pytest.raises(ValueError, match=r"of format version 1; got .*router\.json"):
+    with pytest.raises(ValueError, match=r"of format version 2; got .*router\.json"):
         LookaheadRouter.from_pretrained(target)
     content = json.loads(optimizer_file.read_text())
     (tmp_path / "run.json").write_text(json.dumps({**content, "version": version, "new": 1}))

@@ -168,6 +168,10 @@ class Protocol(RuleBasedStateMachine):
     def a_bad_call_changes_nothing(self, X, n):
         before = self.saved()[0]
         good = self.space.given([self.space.point(0.5, 0.5)])
+
+        def row(value):  # a column would be warned of, as scikit-learn does
+            return [[value] * (1 + self.m)] if self.m else [value]
+
         bad_calls = [
             lambda: self.real.tell(X, [[0.0] * (1 + self.m)]),
             lambda: self.real.tell(good, [[0.0] * (3 + self.m)]),
@@ -178,8 +182,8 @@ class Protocol(RuleBasedStateMachine):
             lambda: self.real.add_pending(X),
             lambda: self.real.ask(n if n is not None else 0),
             lambda: self.real.ask(1, remaining=0),
-            lambda: self.real.fit(X, [[0.0] * (1 + self.m)]),
-            lambda: self.real.fit(good, [[math.nan] * (1 + self.m)]),
+            lambda: self.real.fit(X, row(0.0)),
+            lambda: self.real.fit(good, row(math.nan)),
         ]
         for call in bad_calls:
             with pytest.raises((TypeError, ValueError)):
