@@ -91,7 +91,7 @@ def read(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise damaged(path, error) from error
     if content.get("format") != FORMAT:
-        reject("path", "a file written by TwoStepConstrainedBO.save", str(path))
+        raise ValueError(f"path must be a file written by TwoStepConstrainedBO.save; got {path}.")
     if content.get("version") != VERSION:
         hint = f"It stands in {path}."
         reject("path", f"a file of format version {VERSION}", content.get("version"), hint=hint)
