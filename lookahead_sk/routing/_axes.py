@@ -22,3 +22,10 @@ def fit_axes(foreseen: Floats32, seed: int) -> Floats32 | None:
 def project(foreseen: Floats32, axes: Floats32 | None) -> Floats32:
     """Foreseen responses (n, a) on the axes; as they are where there are none."""
     return foreseen if axes is None else foreseen @ axes
+
+
+def some_rows(n: int, most: int) -> npt.NDArray[np.intp]:
+    """All of n rows, or a random choice of as many as allowed, in order; always the same one."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.RandomState(0).choice(n, most, replace=False))

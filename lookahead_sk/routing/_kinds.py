@@ -17,6 +17,7 @@ quality_k(x) = sum_c W_c(x) (sum_i W_ic y_ik + kappa ybar_k) / (sum_i W_ic + kap
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -25,13 +26,15 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from lookahead_sk.routing._axes import project
+from lookahead_sk.routing._axes import project, some_rows
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
 MAX_KINDS = 512
+MAX_CLUSTERED = 50_000  # prompts that place the centres: a hundred for each of the most kinds
+_BLOCK = 16_384  # prompts whose memberships are held at a time: 64 MB
 
 
 class Grain(NamedTuple):
@@ -77,15 +80,22 @@ class Kinds:
 
     def predict(self, foreseen: Floats32) -> Floats:
         """Mean scores (n, K) of the kinds that the prompts belong to."""
-        z = project(foreseen, self.axes)
         prior = self.shrinkage * (self.total / np.maximum(self.count, 1e-12))
-        parts = [
-            _memberships(z, centers, temperature) @ ((totals + prior) / (counts + self.shrinkage))
-            for centers, temperature, totals, counts in zip(
-                self.centers, self.temperatures, self.totals, self.counts, strict=True
-            )
+        tables = [
+            (totals + prior) / (counts + self.shrinkage)
+            for totals, counts in zip(self.totals, self.counts, strict=True)
         ]
-        return np.mean(parts, axis=0)
+        blocks = []
+        for rows in _blocks(len(foreseen)):
+            z = project(foreseen[rows], self.axes)
+            parts = [
+                _memberships(z, centers, temperature) @ table
+                for centers, temperature, table in zip(
+                    self.centers, self.temperatures, tables, strict=True
+                )
+            ]
+            blocks.append(np.mean(parts, axis=0))
+        return np.concatenate(blocks)
 
     def updated(self, foreseen: Floats32, scores: Floats) -> Self:
         """These kinds with more prompts (n, f) in them, and their scores (n, K)."""
@@ -94,8 +104,7 @@ class Kinds:
         for i, (centers, temperature) in enumerate(
             zip(self.centers, self.temperatures, strict=True)
         ):
-            weights = _memberships(z, centers, temperature).astype(np.float64)
-            total, count = _sums(weights, scores)
+            total, count = _Memberships(z, centers, temperature).sums(scores)
             totals.append(self.totals[i] + total)
             counts.append(self.counts[i] + count)
         total, count = _sums(np.ones((len(scores), 1)), scores)
@@ -131,6 +140,40 @@ def _memberships(z: Floats32, centers: Floats32, temperature: float) -> Floats32
     squared -= squared.min(axis=1, keepdims=True)
     weights = np.exp(-squared / temperature)
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + _BLOCK) for start in range(0, max(n, 1), _BLOCK)]
+
+
+class _Memberships:
+    """Memberships (n, c) of prompts in kinds, block by block; a single block is kept."""
+
+    def __init__(self, z: Floats32, centers: Floats32, temperature: float) -> None:
+        self.z, self.centers, self.temperature = z, centers, temperature
+        self.kept: Floats | None = None
+
+    def __iter__(self) -> Iterator[tuple[slice, Floats]]:
+        blocks = _blocks(len(self.z))
+        for rows in blocks:
+            weights = self.kept
+            if weights is None:
+                found = _memberships(self.z[rows], self.centers, self.temperature)
+                weights = found.astype(np.float64)
+            if len(blocks) == 1:
+                self.kept = weights
+            yield rows, weights
+
+    def sums(self, scores: Floats) -> tuple[Floats, Floats]:
+        """Sums of the scores and of their numbers, (c, K)."""
+        parts = [_sums(weights, scores[rows]) for rows, weights in self]
+        total, count = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+        return total, count
+
+    def held_out(self, scores: Floats, total: Floats, count: Floats) -> Floats:
+        """Each prompt's quality without its own score (n, K)."""
+        parts = [_held_out(weights, scores[rows], total, count) for rows, weights in self]
+        return np.concatenate(parts)
 
 
 def _squared_distances(z: Floats32, centers: Floats32) -> Floats32:
@@ -174,24 +217,26 @@ def fit_kinds(
 
     Notes
     -----
-    Time is linear in n: at most 512 kinds, 10 Lloyd iterations, 12 clusterings.
+    Time is linear in n: at most 512 kinds, 10 Lloyd iterations on at most 50,000 prompts, 12
+    clusterings. Memory beside the data does not grow.
     """
     total, count = _sums(np.ones((len(scores), 1)), scores)
     kinds = Kinds(axes, [], [], [], [], total[0], count[0], grain.shrinkage)
     held_out: list[Floats] = []
     sizes = {min(MAX_KINDS, max(2, round(len(scores) / s))) for s in grain.prompts_per_kind}
+    some = projected[some_rows(len(projected), MAX_CLUSTERED)]
     for n_kinds in sorted(min(size, len(scores)) for size in sizes):
         for restart in range(N_RESTARTS):
-            centers = _cluster(projected, n_kinds, seed + restart)
-            temperature = _softness(projected, centers)
-            weights = _memberships(projected, centers, temperature).astype(np.float64)
-            totals, counts = _sums(weights, scores)
+            centers = _cluster(some, n_kinds, seed + restart)
+            temperature = _softness(some, centers)
+            weights = _Memberships(projected, centers, temperature)
+            totals, counts = weights.sums(scores)
             kinds.centers.append(centers)
             kinds.temperatures.append(temperature)
             kinds.totals.append(totals)
             kinds.counts.append(counts)
             prior = grain.shrinkage * (kinds.total / kinds.count)
-            held_out.append(_held_out(weights, scores, totals + prior, counts + grain.shrinkage))
+            held_out.append(weights.held_out(scores, totals + prior, counts + grain.shrinkage))
     return kinds, np.mean(held_out, axis=0)
 
 

@@ -1,0 +1,59 @@
+"""Many prompts: blocks and samples change nothing that they should not."""
+
+import numpy as np
+import pytest
+
+from lookahead_sk.routing import _kinds, _neighbours
+from lookahead_sk.routing._axes import some_rows
+from lookahead_sk.routing._kinds import GRAINS, fit_kinds
+from lookahead_sk.routing._neighbours import fit_neighbours
+
+
+def problem(n=500):
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(n, 3)).astype("f4"), rng.random((n, 2))
+    y[rng.random(y.shape) < 0.2] = np.nan
+    return z, y, rng.normal(size=(90, 3)).astype("f4")
+
+
+@pytest.mark.parametrize("module", [_kinds, _neighbours])
+def test_blocks_give_what_one_block_gives(module, monkeypatch):
+    z, y, new = problem()
+
+    def fit():
+        if module is _kinds:
+            return fit_kinds(z, y, GRAINS[0], 0)
+        return fit_neighbours(z, y)
+
+    whole, held_out = fit()
+    expected = [held_out, whole.predict(new), whole.updated(new, y[:90]).predict(new)]
+    monkeypatch.setattr(module, "_BLOCK", 64)
+    parts, held_out = fit()
+    found = [held_out, parts.predict(new), parts.updated(new, y[:90]).predict(new)]
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_a_sample_places_centres_and_all_prompts_fill_them(monkeypatch):
+    z, y, _ = problem()
+    monkeypatch.setattr(_kinds, "MAX_CLUSTERED", 200)
+    kinds, held_out = fit_kinds(z, y, GRAINS[0], 0)
+    assert held_out.shape == y.shape
+    for counts in kinds.counts:
+        np.testing.assert_allclose(counts.sum(axis=0), (~np.isnan(y)).sum(axis=0))
+
+
+def test_neighbours_among_a_sample_never_include_the_prompt_itself(monkeypatch):
+    z, y, _ = problem()
+    y[:] = np.arange(500)[:, None]  # a score tells whose it is
+    monkeypatch.setattr(_neighbours, "MAX_POINTS", 100)
+    monkeypatch.setattr(_neighbours, "SIZES", (1,))
+    monkeypatch.setattr(_neighbours, "SHRINKAGE", 0.0)
+    neighbours, held_out = fit_neighbours(z, y)
+    some = some_rows(500, 100)
+    assert len(neighbours.points) == 100
+    assert set(held_out[:, 0]) <= set(some.tolist())
+    assert (held_out[:, 0] != np.arange(500)).all()
+    np.testing.assert_array_equal(neighbours.predict(z[some])[:, 0], some)  # new prompts may
+    assert len(set(some.tolist())) == 100
+    assert some_rows(7, 100).tolist() == list(range(7))
