@@ -42,6 +42,7 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 3,
 }
 html_sidebars = {"index": []}
 html_show_sourcelink = False

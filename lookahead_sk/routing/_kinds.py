@@ -33,7 +33,7 @@ Floats32 = npt.NDArray[np.float32]
 
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
 MAX_KINDS = 512
-MAX_CLUSTERED = 50_000  # prompts that place the centres: a hundred for each of the most kinds
+MAX_CLUSTERED = 20_000  # prompts that place the centres: forty for each of the most kinds
 _BLOCK = 16_384  # prompts whose memberships are held at a time: 64 MB
 
 
@@ -217,7 +217,7 @@ def fit_kinds(
 
     Notes
     -----
-    Time is linear in n: at most 512 kinds, 10 Lloyd iterations on at most 50,000 prompts, 12
+    Time is linear in n: at most 512 kinds, 10 Lloyd iterations on at most 20,000 prompts, 12
     clusterings. Memory beside the data does not grow.
     """
     total, count = _sums(np.ones((len(scores), 1)), scores)
