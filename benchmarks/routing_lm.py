@@ -37,8 +37,8 @@ def methods(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         "approach": "masked",
         "max_length": 64,
         "response_tokens": 6,
-        "max_epochs": 2,
-        "batch_size": 16,
+        "max_epochs": 3,
+        "batch_size": 8,
         "learning_rate": 1e-4,
     }
     causal = common | {

@@ -48,6 +48,7 @@ from lookahead_sk.optimization._surrogate import (
 )
 
 # Joint optimisation of more points than this costs more than it gains; the rest follows in turn.
+_MAX_REDRAWS = 256  # of designed points that were asked for before
 _LARGEST_JOINT_BATCH = 8
 _ANCHORS = 4
 _VALUE_FANTASIES = 512
@@ -586,10 +587,20 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         return torch.cat(chosen).cpu().numpy()
 
     def _design(self, n: int) -> Array:
-        """The next n points of one scrambled Sobol sequence."""
-        if n == 0:
-            return np.empty((0, self.space_.n_unit))
-        end = self._n_designed + n
-        points = sobol_uniform(end, self.space_.n_unit, self.seed_)[self._n_designed :]
-        self._n_designed = end
-        return self.space_.snap(points.numpy())
+        """The next n points of one scrambled Sobol sequence, as far as they are new.
+
+        In a finite space many fall on the same choice: the sequence goes on until n are new, or
+        hardly any can be.
+        """
+        seen = {row.tobytes() for row in np.concatenate([self._unit, self._pending])}
+        found: list[Array] = []
+        spare = [np.empty((0, self.space_.n_unit))]
+        start = end = self._n_designed
+        while len(found) < n and end < start + n + _MAX_REDRAWS:
+            end += n - len(found)
+            points = sobol_uniform(end, self.space_.n_unit, self.seed_)[self._n_designed :]
+            self._n_designed = end
+            for row in self.space_.snap(points.numpy()):
+                (spare if row.tobytes() in seen else found).append(row[None])
+                seen.add(row.tobytes())
+        return np.concatenate([*found, *spare[::-1]])[:n]

@@ -47,7 +47,7 @@ class Given(NamedTuple):
             "score_range_": self.score_range,
             "n_prompts_": len(self.prompts),
             "mean_scores_": np.nanmean(self.table.scores, axis=0),
-            "later_": new_later(self.table.scores),
+            "later_": new_later(self.table.scores, self.table.is_label),
         }
 
     def unit_scores(self) -> Floats32:
@@ -108,10 +108,10 @@ def routed(quality: Floats, scores: Floats) -> Floats:
     return scores[np.arange(len(scores)), quality.argmax(axis=1)]
 
 
-def choose_blend(local: Floats, network: Floats, scores: Floats, reference: float) -> float:
+def choose_blend(local: Floats, network: Floats, scores: Floats) -> float:
     """Share of the network in the quality, by held-out routed score.
 
-    The reference is left only for a paired advantage of at least two standard errors.
+    The mean over kinds is left only for a paired advantage of at least two standard errors.
 
     Parameters
     ----------
@@ -119,21 +119,16 @@ def choose_blend(local: Floats, network: Floats, scores: Floats, reference: floa
         Held-out quality by kinds and by the network.
     scores : ndarray of shape (n, K)
         True scores, NaN where not observed.
-    reference : float
-        The share that is taken where nothing is known to be better.
 
     Returns
     -------
     float
-        The reference, or one of 0, 0.25, 0.5, 0.75 and 1.
+        One of 0, 0.25, 0.5, 0.75 and 1.
     """
-
-    def rewards(blend: float) -> Floats:
-        return routed((1 - blend) * local + blend * network, scores)
-
-    best, best_gain = reference, 0.0
-    for blend in BLENDS:
-        gains = rewards(blend) - rewards(reference)
+    reference = routed(local, scores)
+    best, best_gain = 0.0, 0.0
+    for blend in BLENDS[1:]:
+        gains = routed((1 - blend) * local + blend * network, scores) - reference
         gains = gains[~np.isnan(gains)]
         if len(gains) < 2:
             continue

@@ -20,6 +20,7 @@ from lookahead_sk.routing._inputs import (
     check_prompts,
     check_scores,
     check_text_responses,
+    unmasked,
 )
 
 
@@ -202,7 +203,9 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
             if missing:
                 reject("y", f"a table with the columns {list(self.classes_)}", list(y.columns))
             y = y[list(self.classes_)]
-        y = np.asarray(y)
+        y = np.asarray(unmasked(y))
+        if y.ndim == 0:
+            reject("y", "a score table (n, K) or labels (n,)", f"shape {y.shape}")
         if len(y) != len(chosen):
             raise ValueError(
                 f"X and y must have the same number of prompts; got {len(chosen)} and {len(y)}."

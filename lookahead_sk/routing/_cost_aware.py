@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from lookahead_sk._scores import read_scores
 from lookahead_sk._validation import check_float, reject
 from lookahead_sk.routing._base import BaseRouter
 from lookahead_sk.routing._costs import read_costs, weight_for_budget
-from lookahead_sk.routing._inputs import Floats
+from lookahead_sk.routing._inputs import Floats, check_name, unmasked
 from lookahead_sk.routing._novelty import Novelty
 
 _N_WEIGHTS = 50  # cost weights that a certificate tests in turn
@@ -71,6 +72,18 @@ class CostAwareRouter(BaseRouter):
         foretold = self._foretell(self._check_X(X, reset=False))
         return foretold.quality, self._costs_of(foretold)
 
+    def _choices(self, X: Any) -> tuple[Floats, Floats]:
+        """Quality and costs that `predict` chooses by: novel prompts have but the fallback."""
+        check_is_fitted(self)
+        foretold = self._foretell(self._check_X(X, reset=False))
+        costs = self._costs_of(foretold)
+        if self.fallback is None:
+            return foretold.quality, costs
+        return self._fall_back(foretold, costs)
+
+    def _novelty_level(self) -> float:
+        return check_float(self.novelty_level, "novelty_level", 0, 1)
+
     def _utilities(self, X: Any) -> Floats:
         quality, costs = self._quality_and_costs(X)
         return quality - self.cost_weight * costs
@@ -114,7 +127,8 @@ class CostAwareRouter(BaseRouter):
             Whether `typicality` is at most ``novelty_level``. With ``fallback``, `predict` sends
             these prompts to that model.
         """
-        return self.typicality(X) <= self.novelty_level
+        level = self._novelty_level()
+        return self.typicality(X) <= level
 
     def predict_cost(self, X: Any) -> Floats:
         """Expect the cost of calling every model.
@@ -162,11 +176,7 @@ class CostAwareRouter(BaseRouter):
         """
         if budget is not None and self.costs is None:
             reject("costs", "given when there is a budget", None)
-        check_is_fitted(self)
-        foretold = self._foretell(self._check_X(X, reset=False))
-        quality, costs = foretold.quality, self._costs_of(foretold)
-        if self.fallback is not None:
-            quality, costs = self._fall_back(foretold, costs)
+        quality, costs = self._choices(X)
         weight = self.cost_weight
         if budget is not None:
             weight = weight_for_budget(quality, costs, budget)
@@ -175,7 +185,7 @@ class CostAwareRouter(BaseRouter):
     def _fall_back(self, foretold: Foretold, costs: Floats) -> tuple[Floats, Floats]:
         """Quality and costs with no choice but the fallback for novel prompts."""
         column = fallback_column(self.fallback, self.classes_)
-        is_novel = self.novelty_.p_values(foretold.features) <= self.novelty_level
+        is_novel = self.novelty_.p_values(foretold.features) <= self._novelty_level()
         quality, costs = foretold.quality.copy(), costs.copy()
         quality[is_novel] = quality[is_novel, column, None]
         costs[is_novel] = costs[is_novel, column, None]
@@ -244,7 +254,7 @@ class CostAwareRouter(BaseRouter):
         check_is_fitted(self)
         if budget is not None:
             budget = check_float(budget, "budget")
-            self.cost_weight = weight_for_budget(*self._quality_and_costs(X), budget)
+            self.cost_weight = weight_for_budget(*self._choices(X), budget)
             return self
         limit = check_float(max_loss, "max_loss", low=0)
         alpha = check_float(alpha, "alpha", 0, 1, closed="neither")
@@ -257,10 +267,26 @@ class CostAwareRouter(BaseRouter):
         names = self.classes_.tolist()
         if reference not in names:
             reject("reference", f"one of {names}", reference)
-        scores, _ = read_scores(y[names] if hasattr(y, "columns") else y, "y")
-        quality, costs = self._quality_and_costs(X)
-        if scores.shape != quality.shape or np.isnan(scores).any():
-            reject("y", f"of shape {quality.shape} without NaN", f"shape {scores.shape}")
+        if hasattr(y, "columns"):
+            missing = [name for name in names if name not in y.columns]
+            if missing:
+                reject("y", f"a table with the columns {names}", list(y.columns))
+            y = y[names]
+        scores, _ = read_scores(unmasked(y), "y")
+        quality, costs = self._choices(X)
+        if scores.shape != quality.shape:
+            reject("y", f"of shape {quality.shape}", f"shape {scores.shape}")
+        if np.isnan(scores).any():
+            reject("y", "observed for every prompt and model", "NaN")
+        low, high = self.score_range_
+        n_outside = int(((scores < low) | (scores > high)).sum())
+        if n_outside:
+            warnings.warn(
+                f"{n_outside} of {scores.size} scores lie outside the training scores' [{low:g}, "
+                f"{high:g}] and are clipped: the certificate speaks of clipped scores.",
+                stacklevel=3,
+            )
+            scores = np.clip(scores, low, high)
         ties = np.append(0.0, tie_weights(quality, costs))
         weights = np.unique(np.quantile(ties, np.linspace(0, 1, _N_WEIGHTS))) * (1 + 1e-9)
         column = names.index(reference)
@@ -280,6 +306,6 @@ class CostAwareRouter(BaseRouter):
 def fallback_column(fallback: Any, classes: npt.NDArray[Any]) -> int:
     """Number of the model to fall back on."""
     names = classes.tolist()
-    if fallback not in names:
+    if check_name(fallback, "fallback") not in names:
         reject("fallback", f"None or one of {names}", fallback)
     return names.index(fallback)

@@ -35,6 +35,9 @@ def read_costs(costs: Any, classes: npt.NDArray[Any]) -> Floats:
         return np.zeros(len(classes))
     names = classes.tolist()
     given = costs
+    if hasattr(costs, "index") and hasattr(costs, "to_dict"):  # a Series, by name where it has them
+        by_name = costs.to_dict()
+        costs = by_name if all(name in by_name for name in names) else costs.to_numpy()
     if isinstance(costs, Mapping):
         if any(name not in costs for name in names):
             reject("costs", f"a mapping with a cost for each of {names}", costs)

@@ -167,7 +167,7 @@ class EmbeddingApproach(Approach):
         )
         kinds, feature_scale, local = _choose_kinds(observed, latents)
         network = to_units(logits, observed.attributes["score_range_"])
-        blend = choose_blend(local, network, scores, reference=0.0)
+        blend = choose_blend(local, network, scores)
         quality = (1 - blend) * local + blend * network
         return observed.attributes | {
             "weights_": weights,

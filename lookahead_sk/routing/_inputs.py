@@ -95,11 +95,7 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
         )
     if hasattr(y, "columns"):
         columns = list(y.columns)
-    if np.ma.is_masked(y) and y.ndim == 2 and y.dtype.kind in "biufO":
-        y = y.astype(np.float64).filled(np.nan)  # masked is not observed
-    elif np.ma.is_masked(y):
-        reject("y", "labels, or a table of numbers, where values are masked", y)
-    array = np.asarray(y)
+    array = np.asarray(unmasked(y))
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "fc":
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. "
@@ -121,6 +117,15 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
     names = list(range(scores.shape[1])) if columns is None else list(columns)
     _check_observed(scores, names)
     return ScoreTable(scores, name_array(names), is_label=False)
+
+
+def unmasked(y: Any) -> Any:
+    """A score table with NaN where a masked array masks: masked is not observed."""
+    if not np.ma.is_masked(y):
+        return y
+    if y.ndim != 2 or y.dtype.kind not in "biufO":
+        reject("y", "labels, or a table of numbers, where values are masked", y)
+    return y.astype(np.float64).filled(np.nan)
 
 
 def _as_numbers(array: npt.NDArray[Any]) -> Floats:
@@ -162,7 +167,30 @@ def _check_rows(observed: npt.NDArray[np.bool_]) -> None:
         raise ValueError(f"y must hold an observed score for every prompt; row {row} has none.")
 
 
-def check_feedback(y: Any, n: int, classes: npt.NDArray[Any]) -> Floats:
+def check_new_scores(y: Any, n: int) -> Floats:
+    """Scores (n,) of one model on all prompts."""
+    array = np.asarray(y)
+    if array.shape not in ((n,), (n, 1)):
+        reject("y", f"of shape ({n},), one score a prompt", f"shape {array.shape}")
+    scores = _as_numbers(array.reshape(n, 1))[:, 0]
+    if np.isnan(scores).any() or np.ma.is_masked(y):
+        row = int(np.isnan(scores).argmax())
+        reject("y", "observed for every prompt", f"nan in row {row}", hint="Leave these out.")
+    return scores
+
+
+def check_name(name: Any, parameter: str) -> Any:
+    """The name of a model: text, a number or anything else that can be a key."""
+    try:
+        hash(name)
+    except TypeError:
+        reject(parameter, "a name, or another value that can be a key", name, kind=TypeError)
+    if name is None or name != name:
+        reject(parameter, "a name, or another value that can be a key", name)
+    return name
+
+
+def check_feedback(y: Any, n: int, classes: npt.NDArray[Any], *, knows_labels: bool) -> Floats:
     """Scores (n, K) of the models of a fitted router, NaN where not observed.
 
     Parameters
@@ -173,6 +201,9 @@ def check_feedback(y: Any, n: int, classes: npt.NDArray[Any]) -> Floats:
         Number of prompts.
     classes : ndarray of shape (K,)
         The models.
+    knows_labels : bool
+        Whether the router was fitted on labels. Numbers in one dimension are labels only then: who
+        numbers models may mean scores.
 
     Returns
     -------
@@ -190,11 +221,15 @@ def check_feedback(y: Any, n: int, classes: npt.NDArray[Any]) -> Floats:
         if unknown:
             hint = f"add_model makes {unknown} candidates."
             reject("y", f"a table with columns among {names}", list(y.columns), hint=hint)
+        if len(set(y.columns)) != len(y.columns):
+            reject("y", "a table with distinct model names", list(y.columns))
         given, y = y, np.full((len(y), len(names)), np.nan)
         for name in given.columns:
             y[:, names.index(name)] = _as_numbers(given[name].to_numpy())
-    array = np.asarray(y)
+    array = np.asarray(unmasked(y))
     if array.ndim == 1:
+        if not knows_labels and array.dtype.kind in "biuf":
+            reject("y", f"scores of shape ({n}, {len(names)})", f"shape {array.shape}")
         unknown = [label for label in array.tolist() if label not in names]
         if unknown:
             reject("y", f"scores of shape ({n}, {len(names)}), or labels among {names}", unknown[0])
@@ -247,7 +282,7 @@ def check_text_responses(responses: Any, shape: tuple[int, int]) -> npt.NDArray[
         if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
             reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
         for k, text in enumerate(row):
-            missing = text is None or text is np.ma.masked
+            missing = text is None or text is np.ma.masked or type(text).__name__ == "NAType"
             missing = missing or (isinstance(text, float) and np.isnan(text))
             if not missing and not isinstance(text, str):
                 reject(

@@ -17,9 +17,6 @@ from lookahead_sk.routing._inputs import Floats
 from lookahead_sk.routing._local import Local, local_candidates
 
 MIN_HELD_OUT = 20  # below, no choice between kinds and the network means anything
-# With the budgets that could be run, the mean of both routed better than the network in every fit
-# (docs/routing_lm.md), and few held-out prompts cannot tell them apart.
-REFERENCE_BLEND = 0.5
 
 
 def choose_local(
@@ -45,8 +42,8 @@ def choose_local(
     kinds : Kinds or None
         None where too few prompts are held out to choose any.
     blend : float
-        Share of the network: a half, unless another share routes the held-out prompts better by two
-        standard errors; 1 without kinds.
+        Share of the network; more than 0 only where it routes the held-out prompts better by two
+        standard errors, or where there are no kinds.
     quality : ndarray of shape (v, K)
         Of the held-out prompts.
     """
@@ -55,7 +52,7 @@ def choose_local(
     if held_out.sum() < MIN_HELD_OUT or not is_known.all():
         return None, 1.0, own
     kinds, local = choose_language_kinds(space, scores, held_out, seed)
-    blend = choose_blend(local, own, scores[held_out], reference=REFERENCE_BLEND)
+    blend = choose_blend(local, own, scores[held_out])
     quality = (1 - blend) * local + blend * own
     return kinds, blend, quality
 

@@ -117,12 +117,15 @@ class Later:
         Models that came later, dropped ones among them.
     residual : Kinds, Neighbours or None
         What has been misjudged of the fitted models; None before the first feedback.
+    knows_labels : bool
+        Whether fit was given labels.
     """
 
     kept: npt.NDArray[np.intp]
     counts: Floats
     added: list[AddedModel]
     residual: Local | None
+    knows_labels: bool
 
     def quality(self, view: View, kinds: Local | None, blend: float) -> Floats:
         """Expected scores (n, K) of the candidates."""
@@ -166,10 +169,10 @@ class Later:
         )
 
 
-def new_later(scores: Floats) -> Later:
+def new_later(scores: Floats, is_label: bool) -> Later:
     """Of a router that was fitted on scores (n, K), and nothing else yet."""
     counts = (~np.isnan(scores)).sum(axis=0).astype(np.float64)
-    return Later(np.arange(scores.shape[1]), counts, [], None)
+    return Later(np.arange(scores.shape[1]), counts, [], None, is_label)
 
 
 def first_quality(view: View, kinds: Local | None, blend: float) -> Floats:
@@ -191,6 +194,8 @@ def _affine(x: npt.NDArray[Any], weights: Floats) -> Floats:
 def _ridge(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Floats:
     """Weights (f + 1, c) of a ridge regression whose penalty leave-one-out error chooses."""
     x, y = x.astype(np.float64), y.astype(np.float64)
+    if len(x) < 3:  # nothing can be left out
+        return np.vstack([np.zeros((x.shape[1], y.shape[1])), y.mean(axis=0)])
     model = RidgeCV(_PENALTIES).fit(x, y)
     return np.vstack([np.atleast_2d(model.coef_).T, model.intercept_])
 

@@ -20,6 +20,7 @@ from lookahead_sk._files import SENSELESS, check_content, parse_json, sync, with
 from lookahead_sk._validation import reject
 from lookahead_sk._version import __version__
 from lookahead_sk.routing._codec import Arrays, decode_value, encode_value
+from lookahead_sk.routing._cost_aware import fallback_column
 from lookahead_sk.routing._costs import read_costs
 from lookahead_sk.routing._settings import APPROACHES, check_parameters
 
@@ -92,6 +93,8 @@ def _parameters(router: Any) -> dict[str, Any]:
             value = None
         if name == "device":
             value = "auto"  # another machine has other devices
+        if name == "costs" and hasattr(value, "to_dict"):
+            value = dict(value.to_dict())
         if name == "checkpoint_folder":
             value = None  # and other folders; nobody else shall choose where a fit writes
         parameters[name] = value
@@ -190,6 +193,9 @@ def load_router(cls: Any, folder: str | os.PathLike[str], changes: dict[str, Any
     router = cls(**{**parameters, **changes})
     for name, value in attributes.items():
         setattr(router, name, value)
+    read_costs(router.costs, router.classes_)
+    if router.fallback is not None:
+        fallback_column(router.fallback, router.classes_)
     return router
 
 

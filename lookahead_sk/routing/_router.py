@@ -130,8 +130,7 @@ class LookaheadRouter(
         Held-out loss after each epoch: mean of the members, or the routing loss of a backbone.
     blend_ : float
         Share of the network's own score in the quality; the rest is the mean over kinds of prompt.
-        ``"embedding"`` leaves the kinds, the others leave the mean of both, only for what routes
-        held-out prompts significantly better.
+        The network has one only where that routes held-out prompts significantly better.
     later_ : object
         What `partial_fit`, `add_model` and `drop_model` have changed since `fit`.
     novelty_ : object

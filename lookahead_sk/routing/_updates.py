@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk._validation import reject
 from lookahead_sk.routing._approach import Approach
 from lookahead_sk.routing._cost_aware import CostAwareRouter
 from lookahead_sk.routing._costs import read_costs
@@ -16,6 +17,8 @@ from lookahead_sk.routing._inputs import (
     Floats,
     check_feedback,
     check_lengths,
+    check_name,
+    check_new_scores,
     name_array,
 )
 from lookahead_sk.routing._later import Later, first_quality, fit_added
@@ -66,6 +69,8 @@ class UpdatableRouter(CostAwareRouter):
 
         Notes
         -----
+        One call at a time: two threads that update one router lose one of the updates.
+
         Scores of only the called model do not flatter it: what is averaged is by how much it was
         misjudged, not how well it did where it was called. But a model that is never called is
         never found better than it was believed to be: call another one for a small share of the
@@ -87,12 +92,13 @@ class UpdatableRouter(CostAwareRouter):
         """
         if not self.__sklearn_is_fitted__():
             if classes is not None:
-                _check_classes(classes, np.unique(y).tolist(), "what y shows")
+                _check_classes(classes, _names_in(y), "what y shows")
             return self.fit(X, y)
         if classes is not None:
             _check_classes(classes, self.classes_.tolist(), "the models of fit")
         prompts = self._check_X(X, reset=False)
-        scores = check_feedback(y, len(prompts), self.classes_)
+        known_labels = self.later_.knows_labels
+        scores = check_feedback(y, len(prompts), self.classes_, knows_labels=known_labels)
         view = self._approach(self.approach_).view(prompts)
         later = self.later_.updated(view, scores, self.kinds_, self.blend_, self.n_prompts_)
         known = self.later_.counts * self.mean_scores_
@@ -141,19 +147,20 @@ class UpdatableRouter(CostAwareRouter):
         """
         check_is_fitted(self)
         names = self.classes_.tolist()
-        if name in names:
+        if check_name(name, "name") in names:
             reject("name", f"a new name, none of {names}", name)
         prompts = self._check_X(X, reset=False)
         n = len(prompts)
         if n < MIN_PROMPTS:
             reject("X", f"at least {MIN_PROMPTS} prompts", f"{n} prompts")
-        scores = as_float_array(y, "y")
-        if scores.shape != (n,) or not np.isfinite(scores).all():
-            reject("y", f"{n} finite scores, one a prompt", y)
+        scores = check_new_scores(y, n)
         table = self._check_responses(_as_column(responses), (n, 1))
         lengths = check_lengths(_as_column(response_lengths), (n, 1))
         classes = name_array([*names, name])
         self._check_costs(classes)
+        is_unpriced = responses is None and lengths is None
+        if is_unpriced and self.cost_unit == "length" and self.costs is not None:
+            reject("response_lengths", "given where cost_unit='length'", None)
         texts = None
         if table is not None and table.dtype == object:
             texts = table[:, 0]
@@ -162,9 +169,9 @@ class UpdatableRouter(CostAwareRouter):
         approach = self._approach(self.approach_)
         view = approach.view(prompts)
         coordinates = None if table is None else approach.embed_responses(table[:, 0])
-        for given in (coordinates, lengths):
+        for what, given in (("responses", coordinates), ("response_lengths", lengths)):
             if given is not None and np.isnan(given).any(axis=1).all():
-                reject("responses", "observed for some prompts", "none")
+                reject(what, "observed for some prompts", "none")
         later = self.later_
         added = fit_added(
             view,
@@ -176,11 +183,11 @@ class UpdatableRouter(CostAwareRouter):
             None if lengths is None else lengths[:, 0],
         )
         column = view.network.shape[1] + len(later.added)
-        self.later_ = Later(
-            np.append(later.kept, column),
-            np.append(later.counts, float(n)),
-            [*later.added, added],
-            later.residual,
+        self.later_ = replace(
+            later,
+            kept=np.append(later.kept, column),
+            counts=np.append(later.counts, float(n)),
+            added=[*later.added, added],
         )
         self.mean_scores_ = np.append(self.mean_scores_, scores.mean())
         self.classes_ = classes
@@ -207,17 +214,17 @@ class UpdatableRouter(CostAwareRouter):
         """
         check_is_fitted(self)
         names = self.classes_.tolist()
-        if name not in names:
+        if check_name(name, "name") not in names:
             reject("name", f"one of {names}", name)
         if len(names) == 2:
-            reject("name", "one of more than two models", name)
+            raise ValueError(f"At least two models must remain; there are only {names}.")
         if self.fallback is not None and self.fallback == name:
             reject("name", "another model than the fallback", name, hint="Set fallback before.")
         rest = np.array([other != name for other in names])
         classes = self.classes_[rest]
         self._check_costs(classes)
         later = self.later_
-        self.later_ = Later(later.kept[rest], later.counts[rest], later.added, later.residual)
+        self.later_ = replace(later, kept=later.kept[rest], counts=later.counts[rest])
         self.mean_scores_ = self.mean_scores_[rest]
         self.classes_ = classes
         return self
@@ -238,6 +245,14 @@ def _as_column(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return values[:, None]
     return [[value] for value in values]
+
+
+def _names_in(y: Any) -> list[Any]:
+    """Models that a first ``y`` shows."""
+    if hasattr(y, "columns"):
+        return list(y.columns)
+    array = np.asarray(y)
+    return list(range(array.shape[1])) if array.ndim == 2 else np.unique(array).tolist()
 
 
 def _check_classes(classes: Any, known: list[Any], what: str) -> None:

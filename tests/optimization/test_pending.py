@@ -39,3 +39,12 @@ def test_a_point_outside_changes_nothing():
     with pytest.raises(ValueError, match="inside"):
         opt.add_pending([[0.5, 2.0]])
     assert len(opt.pending_) == 0
+
+
+def test_the_design_of_a_finite_space_repeats_nothing_before_it_must():
+    space = {"a": [1, 2, 3], "b": ["x", "y"]}
+    opt = TwoStepConstrainedBO(space, random_state=0, n_initial=6)
+    asked = [repr(opt.ask()[0]) for _ in range(6)]
+    assert len(set(asked)) == 6
+    assert repr(opt.ask()[0]) in asked  # now it must
+    assert len({repr(p) for p in TwoStepConstrainedBO(space, random_state=1).ask(6)}) == 6

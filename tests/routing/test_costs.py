@@ -105,6 +105,7 @@ def test_a_price_for_length_needs_foreseen_lengths(study):
         plain.predict(X)
 
 
+@pytest.mark.filterwarnings("ignore:.*scores lie outside")
 def test_a_certified_weight_saves_and_loses_no_more_than_it_may(priced):
     router, X, y = priced
     before = np.array([3.0, 1.0])[router.predict(X)].mean()

@@ -74,6 +74,23 @@ def test_the_budget_pays_for_the_fallback_too():
         router.predict(both, budget=1.5)
 
 
+def test_cost_weights_are_tuned_for_what_predict_does():
+    router, X = make(fallback=2, novelty_level=0.3, costs=[1.0, 2.0, 5.0])
+    price = np.array([1.0, 2.0, 5.0])
+    router.tune_cost(X, budget=2.6)
+    assert price[router.predict(X)].mean() <= 2.6
+    with pytest.raises(ValueError, match="budget must be at least"):
+        router.tune_cost(X, budget=1.2)
+    y = np.tile([0.0, 0.0, -1.0], (300, 1))
+    before = router.cost_weight
+    with pytest.raises(ValueError, match="No cost weight could be certified"):
+        router.tune_cost(X, y, reference=0, max_loss=0.01)  # the fallback alone loses more
+    assert router.cost_weight == before
+    router.set_params(fallback=None).tune_cost(X, y, reference=0, max_loss=0.5)
+    with pytest.warns(UserWarning, match="scores lie outside the training scores"):
+        router.tune_cost(X, 9 * y, reference=0, max_loss=0.5)
+
+
 def test_bad_parameters_are_named():
     with pytest.raises(ValueError, match=r"fallback must be None or one of \[0, 1, 2\]; got 7"):
         make(fallback=7)
@@ -82,3 +99,6 @@ def test_bad_parameters_are_named():
     router, X = make()
     with pytest.raises(ValueError, match="fallback must be None or one of"):
         router.set_params(fallback="x").predict(X)
+    for level in (float("nan"), -1, True, "0.1", None):
+        with pytest.raises((TypeError, ValueError), match="novelty_level must be a float"):
+            router.set_params(fallback=0, novelty_level=level).predict(X)

@@ -212,7 +212,7 @@ def test_a_dropped_model_is_never_chosen_and_changes_nothing_else(router):
     router.partial_fit(X, np.ones((50, 3)))
     assert router.score(X, np.ones((50, 3))) == 1.0
     router.drop_model("large")
-    with pytest.raises(ValueError, match="name must be one of more than two models"):
+    with pytest.raises(ValueError, match="At least two models must remain"):
         router.drop_model("new")
     router.add_model("small", X, y[:, 0])  # it may come back, as a new model
     assert router.classes_.tolist() == ["coder", "new", "small"]
@@ -265,8 +265,8 @@ BAD = {
     "classes": (lambda r, X, y: r.partial_fit(X, y, classes=[1]), "classes must be the models"),
     "known": (lambda r, X, y: r.add_model("small", X, y[:, 0]), "name must be a new name"),
     "few": (lambda r, X, y: r.add_model("n", X[:9], y[:9, 0]), "X must be at least 10 prompts"),
-    "nan": (lambda r, X, y: r.add_model("n", X, y[:, 0] * np.nan), "y must be 50 finite scores"),
-    "2-d": (lambda r, X, y: r.add_model("n", X, y), "y must be 50 finite scores"),
+    "nan": (lambda r, X, y: r.add_model("n", X, y[:, 0] * np.nan), "nan in row 0"),
+    "2-d": (lambda r, X, y: r.add_model("n", X, y), r"y must be of shape \(50,\)"),
     "responses": (
         lambda r, X, y: r.add_model("n", X, y[:, 0], responses=X[:, :2]),
         r"responses must be of shape \(n, 5\), as those of fit",
@@ -297,7 +297,63 @@ def test_bad_input_is_named_and_changes_nothing(router, name):
 def test_lengths_of_every_model_are_needed_where_they_are_paid(router):
     X, y, _, _ = world(2, 50)
     router.set_params(costs={"new": 1.0, **dict.fromkeys(NAMES, 1.0)}, cost_unit="length")
-    router.add_model("new", X, y[:, 0])
+    with pytest.raises(ValueError, match="response_lengths must be given where cost_unit='length'"):
+        router.add_model("new", X, y[:, 0])
+    router.set_params(cost_unit="call").add_model("new", X, y[:, 0]).set_params(cost_unit="length")
     with pytest.raises(ValueError, match=r"lengths of every model; \['new'\] came without"):
         router.predict(X)
     router.drop_model("new").predict(X)
+
+
+def test_masked_scores_are_not_observed(router):
+    X, y, _, _ = world(2, 50)
+    hidden = np.arange(150).reshape(50, 3) % 3 != 0
+    masked, gaps = np.ma.masked_array(y, mask=hidden), np.where(hidden, np.nan, y)
+    assert router.score(X, masked) == router.score(X, gaps)
+    one, other = copy.deepcopy(router), copy.deepcopy(router)
+    one.partial_fit(X, masked)
+    np.testing.assert_array_equal(
+        one.predict_quality(X), other.partial_fit(X, gaps).predict_quality(X)
+    )
+
+
+def test_numbers_are_no_labels_for_a_router_of_numbered_models():
+    X, y, _, _ = world(0, 60)
+    router = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0).fit(X, y)
+    for thumbs in ([0, 1] * 30, [0.0, 1.0] * 30, [True, False] * 30):
+        with pytest.raises(ValueError, match=r"y must be scores of shape \(60, 3\)"):
+            router.partial_fit(X, thumbs)
+    labels = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0)
+    labels.fit(X, [0, 1] * 30).partial_fit(X, [0, 1] * 30, classes=[0, 1])
+    first = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0)
+    first.partial_fit(X, pd.DataFrame(y, columns=NAMES), classes=NAMES)
+
+
+def test_costs_of_a_series_go_by_name(router, tmp_path):
+    X, _, _, _ = world(2, 5)
+    router.set_params(costs=pd.Series({"coder": 3.0, "small": 1.0, "large": 2.0}))
+    assert router.predict_cost(X)[0].tolist() == [1, 2, 3]
+    router.save_pretrained(tmp_path / "router")
+    loaded = LookaheadRouter.from_pretrained(tmp_path / "router")
+    assert loaded.predict_cost(X)[0].tolist() == [1, 2, 3]
+    router.set_params(costs=pd.Series([1.0, 2.0, 3.0]))
+    assert router.predict_cost(X)[0].tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="fallback must be None or one of"):
+        LookaheadRouter.from_pretrained(tmp_path / "router", fallback="zz")
+
+
+@pytest.mark.parametrize("name", [["d"], None, float("nan"), np.array(["a", "b"])])
+def test_what_cannot_be_a_name_is_refused(router, name):
+    X, y, _, _ = world(2, 50)
+    for call in (lambda: router.add_model(name, X, y[:, 0]), lambda: router.drop_model(name)):
+        with pytest.raises((TypeError, ValueError), match="name must be a name"):
+            call()
+
+
+def test_one_observed_length_is_the_length_of_all(router):
+    X, y, _, _ = world(2, 50)
+    lengths = np.full(50, np.nan)
+    lengths[3] = 7
+    router.add_model("n", X, y[:, 0], response_lengths=lengths)
+    router.set_params(costs=[1.0] * 4, cost_unit="length")
+    np.testing.assert_allclose(router.predict_cost(X)[:, 3], 7)
