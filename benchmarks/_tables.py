@@ -81,9 +81,11 @@ def print_efficiency(
     print("|---|---|---|---|---|---|")
     shares = []
     for problem in problems:
-        peers = present(runs, problem, rivals)
+        # Random search is cheap and has runs where others have none: it alone is no rival.
+        peers = present(runs, problem, [name for name in rivals if name != "random"])
         if not peers or not present(runs, problem, [ours]):
             continue
+        peers += [name for name in rivals if name == "random" and (problem, name) in runs]
         curves = gap_curves(runs, problem, [ours, *peers])
         if not len(curves[ours]):
             continue
