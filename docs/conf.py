@@ -34,7 +34,7 @@ suppress_warnings = ["ref.term"]
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 autodoc_typehints = "none"
-autodoc_default_options = {"members": True, "inherited-members": False, "undoc-members": False}
+autodoc_default_options = {"members": True}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "lookahead_sk"

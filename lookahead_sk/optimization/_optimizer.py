@@ -320,6 +320,25 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             mean, std = mean[:, 0], std[:, 0]
         return (mean, std) if return_std else mean
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Coefficient of determination R^2 of `predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or list of n dict
+            Points.
+        y : array-like of shape (n, 1 + m), or (n,) without constraints
+            Their true outputs.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each point.
+
+        Returns
+        -------
+        float
+            1 less the share of the variance that is not explained; mean over the outputs.
+        """
+        return float(super().score(X, y, sample_weight))
+
     def log_predictive_density(self, X: Any, y: Any) -> float:
         """Mean log predictive density of observations, a score for comparing kernels.
 
