@@ -225,6 +225,8 @@ def _check_decoded(cls: Any, parameters: dict[str, Any], attributes: dict[str, A
     if not all(wanted):
         raise ValueError("attributes that no fit leaves")
     read_costs(parameters.get("costs"), classes)
+    if parameters.get("fallback") is not None:
+        fallback_column(parameters["fallback"], classes)
 
 
 def _damaged(path: Path, reason: Any) -> ValueError:
@@ -256,7 +258,7 @@ def _read_arrays(path: Path, digest: str) -> Arrays:
 
     try:
         if _digest(path) != digest:
-            raise ValueError("its checksum is another")
+            raise ValueError(f"its checksum is not the one in {JSON_FILE}")
         return dict(load_file(path))
     except (OSError, SafetensorError, *SENSELESS) as error:
         raise _damaged(path, error) from error
