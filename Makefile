@@ -60,6 +60,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/routing_made.py
 	$(BIN)/python benchmarks/routing.py
 	$(BIN)/python benchmarks/routing_later.py
+	$(BIN)/python benchmarks/routing_scale.py
+	$(BIN)/python benchmarks/encode_speed.py --n 64 --rounds 3
 	$(BIN)/python benchmarks/optimization_speed.py
 	$(BIN)/python benchmarks/optimization_ascent.py
 	$(BIN)/python benchmarks/optimization.py

@@ -197,13 +197,17 @@ class BaseRouter(ClassifierMixin, BaseEstimator):
             raise ValueError("y must hold a score of at least one chosen model; got none.")
         return float(np.average(np.nan_to_num(rewards), weights=weight))
 
+    def _in_order(self, y: Any) -> Any:
+        """A table of scores with its columns in the order of ``classes_``; an array as it is."""
+        if not hasattr(y, "columns"):
+            return y
+        missing = [name for name in self.classes_ if name not in y.columns]
+        if missing:
+            reject("y", f"a table with the columns {list(self.classes_)}", list(y.columns))
+        return y[list(self.classes_)]
+
     def _rewards(self, chosen: npt.NDArray[Any], y: Any) -> Floats:
-        if hasattr(y, "columns"):
-            missing = [name for name in self.classes_ if name not in y.columns]
-            if missing:
-                reject("y", f"a table with the columns {list(self.classes_)}", list(y.columns))
-            y = y[list(self.classes_)]
-        y = np.asarray(unmasked(y))
+        y = np.asarray(unmasked(self._in_order(y)))
         if y.ndim == 0:
             reject("y", "a score table (n, K) or labels (n,)", f"shape {y.shape}")
         if len(y) != len(chosen):

@@ -67,15 +67,17 @@ class CostAwareRouter(BaseRouter):
             )
         return prices * lengths
 
-    def _quality_and_costs(self, X: Any) -> tuple[Floats, Floats]:
+    def _foretold(self, X: Any) -> Foretold:
         check_is_fitted(self)
-        foretold = self._foretell(self._check_X(X, reset=False))
+        return self._foretell(self._check_X(X, reset=False))
+
+    def _quality_and_costs(self, X: Any) -> tuple[Floats, Floats]:
+        foretold = self._foretold(X)
         return foretold.quality, self._costs_of(foretold)
 
     def _choices(self, X: Any) -> tuple[Floats, Floats]:
         """Quality and costs that `predict` chooses by: novel prompts have but the fallback."""
-        check_is_fitted(self)
-        foretold = self._foretell(self._check_X(X, reset=False))
+        foretold = self._foretold(X)
         costs = self._costs_of(foretold)
         if self.fallback is None:
             return foretold.quality, costs
@@ -110,8 +112,7 @@ class CostAwareRouter(BaseRouter):
         .. [2] Sun, Ming, Zhu and Li, "Out-of-distribution detection with deep nearest neighbors",
            ICML 2022.
         """
-        check_is_fitted(self)
-        return self.novelty_.p_values(self._foretell(self._check_X(X, reset=False)).features)
+        return self.novelty_.p_values(self._foretold(X).features)
 
     def is_novel(self, X: Any) -> npt.NDArray[np.bool_]:
         """Flag prompts that are unlike the training prompts.
@@ -267,12 +268,7 @@ class CostAwareRouter(BaseRouter):
         names = self.classes_.tolist()
         if reference not in names:
             reject("reference", f"one of {names}", reference)
-        if hasattr(y, "columns"):
-            missing = [name for name in names if name not in y.columns]
-            if missing:
-                reject("y", f"a table with the columns {names}", list(y.columns))
-            y = y[names]
-        scores, _ = read_scores(unmasked(y), "y")
+        scores, _ = read_scores(unmasked(self._in_order(y)), "y")
         quality, costs = self._choices(X)
         if scores.shape != quality.shape:
             reject("y", f"of shape {quality.shape}", f"shape {scores.shape}")
