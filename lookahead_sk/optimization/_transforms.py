@@ -108,8 +108,7 @@ def fit_transform(values: Array, kind: Kind, *, is_constraint: bool) -> OutputTr
     """
     centre = 0.0 if is_constraint else float(np.median(values))
     magnitude = np.abs(values - centre)
-    # What is left of equal values is rounding, whatever their unit.
-    magnitude = magnitude[magnitude > 1e-12 * max(float(magnitude.max()), abs(centre))]
+    magnitude = magnitude[magnitude > _rounding(float(magnitude.max()), abs(centre))]
     scale = float(np.median(magnitude)) if len(magnitude) else 1.0
     knots = _normal_scores(values) if kind == "copula" and not is_constraint else None
     start = OutputTransform(kind, centre, scale, 0.0, 1.0, knots, is_constraint)
@@ -119,14 +118,22 @@ def fit_transform(values: Array, kind: Kind, *, is_constraint: bool) -> OutputTr
     return OutputTransform(kind, centre, scale, float(warped.mean()), spread, knots, is_constraint)
 
 
+def _rounding(*magnitudes: float) -> float:
+    """What is left of equal values, whatever their unit; below 1e-290 a scale has no reciprocal."""
+    return max(1e-290, 1e-12 * max(magnitudes))
+
+
 def _normal_scores(values: Array) -> Array | None:
     """Knots (raw value, normal score), one a distinct value."""
     from scipy.stats import norm, rankdata
 
-    raw, first = np.unique(values, return_index=True)
+    ordered = np.sort(values)
+    gaps = np.diff(ordered, prepend=-np.inf)
+    is_new = gaps > _rounding(float(np.abs(ordered).max()))
+    raw = ordered[is_new]
     if len(raw) < 3:
         return None
-    scores = norm.ppf((rankdata(values) - 0.5) / len(values))[first]
+    scores = norm.ppf((rankdata(np.cumsum(is_new)) - 0.5) / len(values))[is_new]
     return np.stack([raw, scores], axis=1)
 
 

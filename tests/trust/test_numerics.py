@@ -54,6 +54,14 @@ HARD = {
         points(8),
         lambda X: np.where(np.arange(len(X))[:, None] == 3, outputs(X), math.nan),
     ),
+    "zero but for the smallest number": (
+        points(8),
+        lambda X: np.where(np.arange(len(X))[:, None] == 3, 5e-324, 0.0 * outputs(X)),
+    ),
+    "zero but for the smallest number in one output": (
+        points(8),
+        lambda X: np.where(np.arange(len(X))[:, None] == 3, [0.0, 5e-324], 0.0 * outputs(X)),
+    ),
     "one is far beyond": (
         points(8),
         lambda X: outputs(X) * np.where(np.arange(len(X)) == 2, 1e12, 1)[:, None],
@@ -147,6 +155,17 @@ def test_transforms_of_any_scale_can_be_taken_back(kind, scale):
     forward = transform.forward(values)
     assert np.ptp(forward) > 1
     np.testing.assert_allclose(transform.inverse(forward), values, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["none", "bilog", "log_tail", "copula"])
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-292])
+@pytest.mark.parametrize("is_constraint", [False, True])
+def test_values_too_small_to_have_a_scale_are_equal(kind, tiny, is_constraint):
+    values = np.array([0.0, tiny, -tiny, 0.0, 2 * tiny])
+    transform = fit_transform(values, kind, is_constraint=is_constraint)
+    for found in (transform.forward(values), transform.slope(values), transform.offset):
+        assert np.isfinite(found).all()
+    np.testing.assert_allclose(transform.inverse(transform.forward(values)), 0.0, atol=1e-290)
 
 
 def test_outputs_whose_squares_overflow_are_refused():
