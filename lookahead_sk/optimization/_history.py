@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Self, get_args
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk.optimization._fit import FitStart
 from lookahead_sk.optimization._lift import kernels_to_try
 from lookahead_sk.optimization._space import (
     Array,
@@ -19,6 +21,7 @@ from lookahead_sk.optimization._space import (
     make_space,
 )
 from lookahead_sk.optimization._surrogate import Surrogate
+from lookahead_sk.optimization._transforms import Kind
 
 # A told point this close to a pending one, in parts of the box, is that one, rounded.
 _SAME_POINT = 2e-3
@@ -41,8 +44,8 @@ class HistoryMixin:
     _n_asked: int
     _n_designed: int
     _owes_second_step: bool
-    _thetas: Any  # where the fit to the present data starts
-    _next_thetas: Any  # where the next one will, once there has been an ask
+    _starts: Sequence[FitStart]  # of the fit to the present data
+    _next_starts: Sequence[FitStart]  # of the next one, once there has been an ask
     _surrogate: Surrogate | None
     kernel: Any
     _check_outputs: Callable[[Any, int], Array]
@@ -136,7 +139,7 @@ class HistoryMixin:
         self._pending = np.empty((0, space.n_unit))
         self._n_asked = self._n_designed = 0
         self._owes_second_step = False
-        self._thetas = self._next_thetas = None
+        self._starts = self._next_starts = ()
         self._surrogate = None
 
     def _as_told(self, X: Any) -> Any:
@@ -154,8 +157,8 @@ class HistoryMixin:
         all_unit = np.concatenate([self._unit, unit])
         self._outputs = np.concatenate([self._outputs, outputs])
         self._told, self._unit = all_told, all_unit
-        if self._next_thetas is not None:
-            self._thetas, self._next_thetas = self._next_thetas, None
+        if self._next_starts:
+            self._starts, self._next_starts = self._next_starts, ()
         for point in unit:
             self._settle(point)
         self._surrogate = None
@@ -186,8 +189,8 @@ class HistoryMixin:
             "X": told,
             "y": self._outputs.tolist(),
             "pending": self._pending.tolist(),
-            "thetas": _as_lists(self._thetas),
-            "next_thetas": _as_lists(self._next_thetas),
+            "starts": [_describe_start(start) for start in self._starts],
+            "next_starts": [_describe_start(start) for start in self._next_starts],
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -208,23 +211,24 @@ class HistoryMixin:
         self._n_asked = check_int(state["n_asked"], "n_asked", 0)
         self._n_designed = check_int(state["n_designed"], "n_designed", 0, _LARGEST_DESIGN)
         self._owes_second_step = bool(check_choice(state["owes_second_step"], "plan", _FLAGS))
-        n_theta = len(kernels_to_try(self.kernel, space.n_unit)[0].theta)
-        self._thetas = _as_thetas(state["thetas"], n_theta)
-        self._next_thetas = _as_thetas(state.get("next_thetas"), n_theta)
+        kernels = kernels_to_try(self.kernel, space.n_unit)
+        self._starts = [_start(start, kernels) for start in state["starts"]]
+        self._next_starts = [_start(start, kernels) for start in state["next_starts"]]
 
 
-def _as_lists(thetas: Any) -> list[list[float]] | None:
-    return None if thetas is None else [theta.tolist() for theta in thetas]
+def _describe_start(start: FitStart) -> dict[str, Any]:
+    return {**asdict(start), "theta": start.theta.tolist()}
 
 
-def _as_thetas(lists: Any, n_theta: int) -> list[Array] | None:
-    """Hyper-parameters as `_as_lists` wrote them, or raise."""
-    if lists is None:
-        return None
-    thetas = [as_float_array(theta, "thetas", ndim=1) for theta in lists]
-    if any(len(theta) != n_theta or not np.isfinite(theta).all() for theta in thetas):
-        reject("thetas", f"{n_theta} finite numbers an output", lists)
-    return thetas
+def _start(description: Any, kernels: Sequence[Any]) -> FitStart:
+    """What `_describe_start` described, or raise."""
+    place = check_int(description["kernel"], "kernel of a start", 0, len(kernels) - 1)
+    kind = check_choice(description["kind"], "transform of a start", (*get_args(Kind), None))
+    n = check_int(description["n"], "n of a start", 0)
+    theta = as_float_array(description["theta"], "theta of a start", ndim=1)
+    if len(theta) != len(kernels[place].theta) or not np.isfinite(theta).all():
+        reject("theta of a start", f"{len(kernels[place].theta)} finite numbers", theta)
+    return FitStart(theta, kind, place, n)
 
 
 def _box_of(space: Space) -> list[list[float]]:

@@ -534,7 +534,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             self._unit,
             self._outputs,
             self.kernel,
-            self._thetas,
+            self._starts,
             self.output_transform,
         )
         return to_device(fitted, resolve_device(self.device))
@@ -580,7 +580,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         if n_design == q:
             return design
         problem = self._problem()
-        self._next_thetas = self._fitted().thetas
+        self._next_starts = self._fitted().starts
         waiting = np.concatenate([self._pending, design])
         if len(waiting):
             problem = believe(problem, self._tensor(waiting))

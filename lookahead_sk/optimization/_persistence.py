@@ -18,7 +18,7 @@ from lookahead_sk._files import check_content, parse_json, with_checksum, write_
 from lookahead_sk._validation import as_float_array, reject
 
 FORMAT = "lookahead_sk.TwoStepConstrainedBO"
-VERSION = 1
+VERSION = 2  # 1: starts of fits were called thetas
 _KERNELS: dict[str, type] = {
     k.__name__: k
     for k in (sk.ConstantKernel, sk.WhiteKernel, sk.RBF, sk.Matern, sk.RationalQuadratic)

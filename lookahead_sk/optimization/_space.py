@@ -386,6 +386,7 @@ def describe_bounds(bounds: Any) -> Any:
 
 
 def _real(label: Any, low: float, high: float) -> Real:
+    low, high = float(low), float(high)  # NumPy's numbers would warn below
     if not (math.isfinite(low) and math.isfinite(high)):
         got = f"low={low:g}, high={high:g} for dimension {label}"
         raise ValueError(f"bounds must be finite; got {got}.")
@@ -395,7 +396,7 @@ def _real(label: Any, low: float, high: float) -> Real:
     if not (math.isfinite(high - low) and math.isfinite(1 / (high - low))):
         got = f"low={low:g}, high={high:g} for dimension {label}"
         raise ValueError(f"bounds must be apart by a number with an inverse; got {got}.")
-    return Real(float(low), float(high))
+    return Real(low, high)
 
 
 def _dimension(name: str, spec: Any) -> Dimension:

@@ -86,6 +86,19 @@ def test_a_saved_optimizer_resumes_the_very_same_sequence_of_asks(tmp_path):
     np.testing.assert_array_equal(first.y_, second.y_)
 
 
+def test_a_long_run_that_was_saved_goes_on_with_what_it_has_decided(tmp_path):
+    first = make_optimizer(acquisition="eic")
+    X = np.random.default_rng(0).uniform(0, 6, (100, 2))
+    first.tell(X, evaluate(X))
+    for _ in range(2):
+        X = first.ask()
+        first.tell(X, evaluate(X))
+    first.save(tmp_path / "run.json")
+    second = TwoStepConstrainedBO.load(tmp_path / "run.json")
+    assert [start.n for start in second._starts] == [100, 100]
+    np.testing.assert_array_equal(first.ask(), second.ask())
+
+
 def test_looking_at_predictions_between_asks_does_not_change_the_asks():
     quiet, curious = run(make_optimizer(), 6), run(make_optimizer(), 6)
     for _ in range(2):

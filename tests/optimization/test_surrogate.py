@@ -6,14 +6,12 @@ from scipy.stats import lognorm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
+from lookahead_sk.optimization import _fit
+from lookahead_sk.optimization._fit import MapGaussianProcess, make_prior
 from lookahead_sk.optimization._lift import default_kernel, is_default, lift
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
 from lookahead_sk.optimization._predict import latent_moments, predict_moments
-from lookahead_sk.optimization._surrogate import (
-    MapGaussianProcess,
-    fit_surrogate,
-    make_prior,
-)
+from lookahead_sk.optimization._surrogate import fit_surrogate
 from lookahead_sk.optimization._transforms import fit_transform
 
 
@@ -79,7 +77,7 @@ def test_a_fit_interpolates_exact_data_and_warms_the_next_one():
     mean, std = predict_moments(surrogate, x)
     np.testing.assert_allclose(mean, y, atol=1e-2)
     assert (std < 0.05).all()
-    again = fit_surrogate(x, y, thetas=surrogate.thetas)
+    again = fit_surrogate(x, y, starts=surrogate.starts)
     assert again.n_iter < surrogate.n_iter
 
 
@@ -92,6 +90,36 @@ def test_the_evidence_chooses_the_smoothness_of_every_output():
     y = np.stack([np.sin(3 * x[:, 0]) * np.cos(2 * x[:, 1]), draw], axis=1)
     nu = fit_surrogate(x, y, output_transform="none").posterior.kernel.first.second.nu
     assert nu == (np.inf, 2.5)
+
+
+def test_what_many_data_decided_holds_until_there_are_a_quarter_more(monkeypatch):
+    fitted = []
+    fit_one = _fit._fit_one
+
+    def counted(kernel, x, *arguments):
+        fitted.append(len(x))
+        return fit_one(kernel, x, *arguments)
+
+    monkeypatch.setattr(_fit, "_fit_one", counted)
+    x = np.random.default_rng(0).random((126, 1))
+    y = np.sin(6 * x)
+    few = fit_surrogate(x[:99], y[:99])
+    fit_surrogate(x[:100], y[:100], starts=few.starts)
+    decided = fit_surrogate(x[:100], y[:100])
+    assert fitted == [99] * 6 + [100] * 12
+    fitted.clear()
+    kept = fit_surrogate(x[:125], y[:125], starts=decided.starts)
+    assert fitted == [125]
+    assert kept.starts[0].pair == decided.starts[0].pair
+    fresh = fit_surrogate(x[:125], y[:125])
+    grid = np.linspace(0, 1, 9)[:, None]
+    for found, wanted in zip(
+        predict_moments(kept, grid), predict_moments(fresh, grid), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+    fitted.clear()
+    fit_surrogate(x, y, starts=kept.starts)
+    assert fitted == [126] * 6
 
 
 def test_of_many_data_some_decide_and_all_are_fitted():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from _fuzzing import cases
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -299,6 +299,8 @@ def test_searched_points_of_any_space_are_legal_and_can_be_told(space, acquisiti
 
 
 @given(low=st.floats(allow_nan=False), width=st.floats(0, allow_nan=False))
+@example(low=0.0, width=5e-324)
+@example(low=-1.7e308, width=1.7e308)
 @cases(10, 200)
 def test_a_box_of_any_numbers_is_searched_inside_or_refused(low, width):
     high = low + width
