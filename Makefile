@@ -19,6 +19,10 @@ $(VENV)/.test: $(VENV)/.demo
 	$(PIP) -e ".[test]"
 	touch $@
 
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) -e ".[fuzz]"
+	touch $@
+
 $(VENV)/.lint: $(VENV)/.test
 	$(PIP) -e ".[lint]"
 	touch $@
@@ -36,10 +40,13 @@ demo: $(VENV)/.demo
 
 # One thread a process, two processes: the machine that this is made for has two cores.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --randomly-seed=0
 
-# Over 20,000 cases; an hour on a busy core.
-fuzz: $(VENV)/.test
+# Over 150,000 inputs to the loaders, over 20,000 cases of the rest; an hour on a busy core.
+fuzz: $(VENV)/.fuzz
+	for target in optimizer router arrays; do \
+		$(BIN)/python tests/trust/atheris_loaders.py $$target -runs=50000 || exit 1; \
+	done
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=0 \
 		--hypothesis-show-statistics tests/trust
 
@@ -64,6 +71,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/encode_speed.py --n 64 --rounds 3
 	$(BIN)/python benchmarks/optimization_speed.py
 	$(BIN)/python benchmarks/optimization_ascent.py
+	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/optimization.py
 	$(BIN)/python benchmarks/search.py
 
