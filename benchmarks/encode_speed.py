@@ -41,7 +41,8 @@ def main() -> None:
     ways: dict[str, Callable[[], np.ndarray]] = {
         "sentence-transformers, batches of 32": lambda: model.encode(texts),
         "the same, batches of 128": lambda: model.encode(texts, batch_size=128),
-        "lookahead_sk: batches of 8": lambda: encode(texts, model),
+        "the same, batches of 8": lambda: model.encode(texts, batch_size=8),
+        "lookahead_sk: batches of 512 tokens": lambda: encode(texts, model),
         "bfloat16, batches of 8": lambda: half.encode(texts, batch_size=8),
         "int8 linear layers, batches of 8": lambda: small.encode(texts, batch_size=8),
     }

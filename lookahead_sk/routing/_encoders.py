@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm.auto import tqdm
 
 from lookahead_sk._device import resolve_device
 from lookahead_sk._threads import ThreadLock
@@ -29,6 +31,8 @@ HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PASSTHROUGH = "passthrough"
 
 _MAX_LOADED = 4
+_CACHED_TOKENS = 512
+_BYTES_PER_TOKEN = 3.5  # of English, where an encoder has no tokenizer to ask
 # An encoder's limit of tokens, and its tokenizer's, are set anew for a call: one call at a time.
 _encoding = ThreadLock()
 _loaded: OrderedDict[tuple[str, str], SentenceTransformer] = OrderedDict()
@@ -127,11 +131,13 @@ def encode(
     texts: Sequence[str],
     model: SentenceTransformer,
     *,
-    batch_size: int | None = None,
     show_progress: bool = False,
     max_tokens: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Embed texts; every distinct text is encoded once.
+
+    A forward pass takes 32 texts on a GPU, and on a CPU as many of like length as stay in its
+    caches, 512 tokens with their padding.
 
     Parameters
     ----------
@@ -139,10 +145,8 @@ def encode(
         n texts.
     model : SentenceTransformer
         The frozen encoder.
-    batch_size : int, default=None
-        Texts per forward pass; None: 8 on a CPU, where small batches stay in its caches, else 32.
     show_progress : bool, default=False
-        Show sentence-transformers' progress bar.
+        Show a progress bar.
     max_tokens : int or None, default=None
         Cut every text to its first tokens; None keeps the model's own limit.
 
@@ -157,17 +161,7 @@ def encode(
         if max_tokens is not None and (own_limit is None or max_tokens < own_limit):
             model.max_seq_length = max_tokens
         try:
-            vectors = np.asarray(
-                model.encode(
-                    # A lone surrogate cannot be tokenised; it is replaced by a question mark.
-                    [text.encode("utf-8", "replace").decode("utf-8") for text in distinct],
-                    batch_size=batch_size or _cpu_or_gpu_batch(model),
-                    show_progress_bar=show_progress,
-                    normalize_embeddings=True,
-                    convert_to_numpy=True,
-                ),
-                dtype=np.float32,
-            )
+            vectors = _forward(distinct, model, show_progress)
         finally:
             if model.max_seq_length != own_limit:
                 model.max_seq_length = own_limit
@@ -177,6 +171,49 @@ def encode(
     return vectors[[row[text] for text in texts]]
 
 
-def _cpu_or_gpu_batch(model: Any) -> int:
+def _forward(
+    texts: list[str], model: SentenceTransformer, show_progress: bool
+) -> npt.NDArray[np.float32]:
+    # A lone surrogate cannot be tokenised; it is replaced by a question mark.
+    clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     device = getattr(model, "device", None)
-    return 8 if device is None or device.type == "cpu" else 32
+    is_cpu = device is None or device.type == "cpu"
+    batches = _batches(_count_tokens(clean, model), 1 if is_cpu else 32)
+    parts = []
+    with tqdm(total=len(clean), desc="encode", disable=not show_progress) as bar:
+        for batch in batches:
+            part = model.encode(
+                [clean[i] for i in batch],
+                batch_size=len(batch),
+                show_progress_bar=False,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+            )
+            parts.append(np.asarray(part, dtype=np.float32))
+            bar.update(len(batch))
+    return np.concatenate(parts)[np.argsort(np.concatenate(batches))]
+
+
+def _count_tokens(texts: list[str], model: Any) -> npt.NDArray[np.int64]:
+    """Tokens of every text that the encoder reads."""
+    from transformers import PreTrainedTokenizerBase
+
+    limit = model.max_seq_length
+    tokenizer = getattr(model, "tokenizer", None)
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        cut = {} if limit is None else {"truncation": True, "max_length": limit}
+        counts = [len(ids) for ids in tokenizer(texts, verbose=False, **cut)["input_ids"]]
+    else:
+        counts = [math.ceil(len(text.encode()) / _BYTES_PER_TOKEN) for text in texts]
+    return np.clip(counts, 1, limit)
+
+
+def _batches(counts: npt.NDArray[np.int64], least: int) -> list[npt.NDArray[np.intp]]:
+    """Places of texts, longest first, in batches of `_CACHED_TOKENS` or ``least`` texts."""
+    order = np.argsort(-counts, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(least, int(_CACHED_TOKENS // counts[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+collect_ignore = ["atheris_loaders.py"]  # a program of its own, see `make fuzz`
+
 
 @pytest.fixture(autouse=True)
 def _without_syncing(request, monkeypatch):
