@@ -178,7 +178,9 @@ def _forward(
     clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     device = getattr(model, "device", None)
     is_cpu = device is None or device.type == "cpu"
-    batches = _batches(_count_tokens(clean, model), 1 if is_cpu else 32)
+    batches = [np.arange(1)]
+    if len(clean) > 1:
+        batches = _batches(_count_tokens(clean, model), 1 if is_cpu else 32)
     parts = []
     with tqdm(total=len(clean), desc="encode", disable=not show_progress) as bar:
         for batch in batches:
