@@ -190,8 +190,6 @@ def fit_output(
         The fit of largest evidence.
     """
     pairs: list[tuple[Kind, int]] = list(itertools.product(kinds, range(len(kernels))))
-    if start is not None and len(start.theta) != len(kernels[0].theta):
-        start = None  # of another kernel, which was since replaced
     n_decided, tries_noise = len(x), True
     if start is not None and start.settles(len(x)) and start.pair in pairs:
         pairs = [start.pair]
@@ -224,11 +222,15 @@ def _fit_one(
     kernel: sk.Kernel, x: Array, y: Array, start: FitStart | None, tries_noise: bool = True
 ) -> tuple[MapGaussianProcess, int]:
     """MAP fit of one output and the iterations it took."""
+    # The kernel may have been replaced since the last fit.
+    theta = None
+    if start is not None and len(start.theta) == len(kernel.theta):
+        theta = start.theta
     prior = max(1.0, float(kernel.diag(x[:1])[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound may be the right answer
         for jitter in (JITTER, *(jitter * prior for jitter in MORE_JITTER)):
-            search = _MapSearch(kernel, None if start is None else start.theta, tries_noise)
+            search = _MapSearch(kernel, theta, tries_noise)
             regressor = MapGaussianProcess(kernel, alpha=jitter, optimizer=search)
             try:
                 regressor.fit(x, y)

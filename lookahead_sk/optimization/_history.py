@@ -212,8 +212,12 @@ class HistoryMixin:
         self._n_designed = check_int(state["n_designed"], "n_designed", 0, _LARGEST_DESIGN)
         self._owes_second_step = bool(check_choice(state["owes_second_step"], "plan", _FLAGS))
         kernels = kernels_to_try(self.kernel, space.n_unit)
-        self._starts = [_start(start, kernels) for start in state["starts"]]
-        self._next_starts = [_start(start, kernels) for start in state["next_starts"]]
+        self._starts, self._next_starts = (
+            [_start(start, kernels) for start in state[name]] for name in ("starts", "next_starts")
+        )
+        for starts in (self._starts, self._next_starts):
+            if len(starts) - self.n_constraints not in (1, 2) and starts:
+                reject("starts", "none, or one for every output", state["starts"])
 
 
 def _describe_start(start: FitStart) -> dict[str, Any]:

@@ -99,6 +99,23 @@ def test_a_long_run_that_was_saved_goes_on_with_what_it_has_decided(tmp_path):
     np.testing.assert_array_equal(first.ask(), second.ask())
 
 
+def test_a_file_with_starts_for_some_outputs_is_refused(tmp_path):
+    path = tmp_path / "run.json"
+    run(make_optimizer(acquisition="eic"), 7).save(path)
+    content = json.loads(path.read_text())
+    del content["checksum"], content["state"]["starts"][0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="starts must be none, or one for every output"):
+        TwoStepConstrainedBO.load(path)
+
+
+def test_a_kernel_may_be_replaced_between_asks():
+    optimizer = run(make_optimizer(acquisition="eic"), 7)
+    optimizer.tell([[1.0, 2.0]], [[np.nan, np.nan]])
+    optimizer.set_params(kernel=sk.RBF(0.3))
+    assert optimizer.ask().shape == (1, 2)
+
+
 def test_looking_at_predictions_between_asks_does_not_change_the_asks():
     quiet, curious = run(make_optimizer(), 6), run(make_optimizer(), 6)
     for _ in range(2):
