@@ -68,7 +68,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/routing.py
 	$(BIN)/python benchmarks/routing_later.py
 	$(BIN)/python benchmarks/routing_scale.py
-	$(BIN)/python benchmarks/encode_speed.py --n 64 --rounds 3
+	$(BIN)/python benchmarks/encode_speed.py --n 64 --rounds 4
 	$(BIN)/python benchmarks/optimization_speed.py
 	$(BIN)/python benchmarks/optimization_ascent.py
 	$(BIN)/python benchmarks/soak.py

@@ -51,12 +51,11 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
 
 
 def our_optimizer(problem: Problem, n: int, **parameters: object) -> TwoStepConstrainedBO:
-    """An optimiser with n points, fitted once as in a running optimisation."""
+    """An optimiser that was told n points."""
     x = np.random.default_rng(1).random((n, problem.n_features))
-    optimizer = TwoStepConstrainedBO(
-        problem.bounds, problem.n_constraints, random_state=0, n_initial=1, **parameters
-    )
-    return optimizer.tell(x, problem.evaluate(x))
+    session = OurSession(problem, **parameters)
+    session.tell(x, problem.evaluate(x))
+    return session.optimizer
 
 
 class OurSession:
@@ -110,7 +109,10 @@ def table_of_asks(repeats: int) -> None:
         rows = {name: asks(name, d, m, n, repeats) for name in SESSIONS}
         for name, (first, value) in rows.items():
             ratio = value / rows["BoTorch qLogEI"][1]
-            print(f"| {d} | {m} | {n} | {name} | {value:.2f} | {ratio:.2f} | {first:.2f} |")
+            print(
+                f"| {d} | {m} | {n} | {name} | {value:.2f} | {ratio:.2f} | {first:.2f} |",
+                flush=True,
+            )
 
 
 def table_of_sizes(repeats: int) -> None:

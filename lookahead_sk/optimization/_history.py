@@ -212,19 +212,19 @@ class HistoryMixin:
         self._n_designed = check_int(state["n_designed"], "n_designed", 0, _LARGEST_DESIGN)
         self._owes_second_step = bool(check_choice(state["owes_second_step"], "plan", _FLAGS))
         kernels = kernels_to_try(self.kernel, space.n_unit)
-        self._starts, self._next_starts = (
-            [_start(start, kernels) for start in state[name]] for name in ("starts", "next_starts")
-        )
-        for starts in (self._starts, self._next_starts):
-            if len(starts) - self.n_constraints not in (1, 2) and starts:
-                reject("starts", "none, or one for every output", state["starts"])
+        n_starts = (0, 1 + self.n_constraints, 2 + self.n_constraints)  # the last for "it runs"
+        for name in ("starts", "next_starts"):
+            starts = [_restore_start(start, kernels) for start in state[name]]
+            if len(starts) not in n_starts:
+                reject(name, "none, or one for every output", state[name])
+            setattr(self, f"_{name}", starts)
 
 
 def _describe_start(start: FitStart) -> dict[str, Any]:
     return {**asdict(start), "theta": start.theta.tolist()}
 
 
-def _start(description: Any, kernels: Sequence[Any]) -> FitStart:
+def _restore_start(description: Any, kernels: Sequence[Any]) -> FitStart:
     """What `_describe_start` described, or raise."""
     place = check_int(description["kernel"], "kernel of a start", 0, len(kernels) - 1)
     kind = check_choice(description["kind"], "transform of a start", (*get_args(Kind), None))

@@ -47,8 +47,8 @@ from lookahead_sk.optimization._surrogate import (
     to_device,
 )
 
-# Joint optimisation of more points than this costs more than it gains; the rest follows in turn.
 _MAX_REDRAWS = 256  # of designed points that were asked for before
+# Joint optimisation of more points than this costs more than it gains; the rest follows in turn.
 _LARGEST_JOINT_BATCH = 8
 _ANCHORS = 4
 _VALUE_FANTASIES = 512

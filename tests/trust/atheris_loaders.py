@@ -16,9 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["lookahead_sk"]):
-    import numpy as np
-    from _fuzzing import WATCH
-    from scipy.stats import loguniform, randint
+    from _fuzzing import load_or_refuse, save_optimizer, save_router
 
     from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
     from lookahead_sk._files import with_checksum
@@ -30,19 +28,6 @@ RUN, ROUTER = FOLDER / "run.json", FOLDER / "router"
 LARGEST = 2**18  # bytes of an input
 
 
-def make_files() -> None:
-    """One optimiser and one router that are whole."""
-    bounds = {"x": (0, 1), "C": loguniform(1e-3, 1), "n": randint(1, 5), "k": ["a", (1, None)]}
-    optimizer = TwoStepConstrainedBO(bounds, 1, acquisition="eic", random_state=0, n_restarts=1)
-    optimizer.tell(optimizer.ask(6), np.random.default_rng(0).normal(size=(6, 2)))
-    optimizer.ask(2)
-    optimizer.save(RUN)
-    rng = np.random.default_rng(0)
-    router = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0, costs=[1, 2, 3])
-    router.fit(rng.normal(size=(20, 3)), rng.random((20, 3)))
-    router.save_pretrained(ROUTER)
-
-
 def signed(content: bytes) -> bytes:
     """The same JSON object with a checksum that fits, if it is one."""
     try:
@@ -52,26 +37,16 @@ def signed(content: bytes) -> bytes:
         return content
 
 
-def load_or_refuse(load, path: Path) -> None:
-    """Load; an error has to name the file."""
-    with WATCH:
-        try:
-            load(path)
-        except (OSError, ValueError) as error:
-            if path.name not in str(error):
-                raise RuntimeError(f"an error that does not name {path.name}") from error
-
-
 def fuzz_optimizer(content: bytes) -> None:
     """An optimiser's file."""
     RUN.write_bytes(signed(content))
-    load_or_refuse(TwoStepConstrainedBO.load, RUN)
+    load_or_refuse(lambda: TwoStepConstrainedBO.load(RUN), RUN)
 
 
 def fuzz_router(content: bytes) -> None:
     """A router's JSON beside arrays that are whole."""
     (ROUTER / "router.json").write_bytes(signed(content))
-    load_or_refuse(LookaheadRouter.from_pretrained, ROUTER)
+    load_or_refuse(lambda: LookaheadRouter.from_pretrained(ROUTER), ROUTER / "router.json")
 
 
 def fuzz_arrays(content: bytes) -> None:
@@ -80,11 +55,12 @@ def fuzz_arrays(content: bytes) -> None:
     path.write_bytes(content)
     whole = {**json.loads(JSON), "sha256": _routing_persistence._digest(path)}
     (ROUTER / "router.json").write_text(json.dumps(with_checksum(whole)))
-    load_or_refuse(LookaheadRouter.from_pretrained, ROUTER)
+    load_or_refuse(lambda: LookaheadRouter.from_pretrained(ROUTER), ROUTER)
 
 
 if __name__ == "__main__":
-    make_files()
+    save_optimizer(RUN)
+    save_router(ROUTER)
     JSON = (ROUTER / "router.json").read_text()
     targets = {
         "optimizer": (fuzz_optimizer, RUN.read_bytes()),

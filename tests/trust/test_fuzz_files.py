@@ -2,21 +2,16 @@
 
 import copy
 import json
-import math
 
-import numpy as np
 import pytest
-from _fuzzing import WATCH, cases
+from _fuzzing import WATCH, cases, load_or_refuse, save_optimizer, save_router
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import loguniform, randint
 
 from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
 from lookahead_sk._files import with_checksum
 from lookahead_sk.routing._lm._checkpoint import Checkpoint
 from lookahead_sk.routing._persistence import _digest
-
-REFUSED = (OSError, ValueError)
 
 
 @st.composite
@@ -89,33 +84,15 @@ def altered(content, path, value, how):
 @pytest.fixture(scope="module")
 def router_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("router") / "made"
-    rng = np.random.default_rng(0)
-    X, scores = rng.normal(size=(30, 3)), rng.random((30, 3))
-    made = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0, costs=[1, 2, 3])
-    made.fit(X, scores, responses=rng.normal(size=(30, 3, 2))).save_pretrained(folder)
+    save_router(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def optimizer_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("optimizer") / "run.json"
-    bounds = {"x": (0, 1), "C": loguniform(1e-3, 1), "n": randint(1, 5), "k": ["a", (1, None)]}
-    made = TwoStepConstrainedBO(bounds, 1, acquisition="eic", random_state=0, n_restarts=1)
-    made.tell(made.ask(6), np.random.default_rng(0).normal(size=(6, 2)))
-    made.ask(2)
-    made.tell(made.ask(1), [[math.nan, 1.0]])
-    made.save(path)
+    save_optimizer(path)
     return path
-
-
-def load_or_refuse(load, path):
-    """What was loaded, or None where the error names the file; anything else is a failure."""
-    with WATCH:
-        try:
-            return load()
-        except REFUSED as error:
-            assert path.name in str(error)  # noqa: PT017
-            return None
 
 
 def put(folder, tmp_path, **files):
