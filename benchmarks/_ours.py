@@ -50,13 +50,13 @@ class AlwaysTwoStep(OurSession):
         return super().ask()
 
 
-class AnyPlan(OurSession):
-    """Leaves EIC also for points at which nothing can be gained at once."""
+class OtherSettings(OurSession):
+    """Settings of the search that are no parameters of the estimator."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, **changes: Any) -> None:
         super().__init__(problem, seed)
         settings = self.optimizer._settings
-        self.optimizer._settings = lambda: replace(settings(), least_share=0.0)
+        self.optimizer._settings = lambda: replace(settings(), **changes)
 
 
 def _matern(problem: Problem, seed: int, **parameters: Any) -> OurSession:
@@ -128,12 +128,17 @@ def _ours(**parameters: Any) -> Callable[[Problem, int], OurSession]:
 
 OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step": _ours(),
+    # The second step of a plan is EIC's; where EIC's own point was the first, a new plan begins.
+    "two_step_eic": functools.partial(OtherSettings, caution=1.0),
+    # Leaves EIC also for points at which nothing can be gained at once.
+    "two_step_any_plan": functools.partial(OtherSettings, least_share=0.0),
     "two_step_always": AlwaysTwoStep,
-    "two_step_any_plan": AnyPlan,
     "two_step_lr": _ours(gradient_estimator="likelihood_ratio"),
     "two_step_remaining": _ours(remaining=True),
     "two_step_raw": _ours(output_transform="none"),
     "eic": _ours(acquisition="eic"),
+    # Cashes in at every other ask as two_step does, without looking ahead: no challenger passes.
+    "eic_cashing_in": functools.partial(OtherSettings, least_share=2.0),
     "eic_matern": functools.partial(_matern, acquisition="eic"),
     "eic_raw": _ours(acquisition="eic", output_transform="none"),
     "eic_log_tail": _ours(acquisition="eic", output_transform="log_tail"),

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lookahead_sk.optimization._acquisition import log_eic_at, two_step_samples
+from lookahead_sk.optimization._acquisition import log_eic, two_step_samples
 from lookahead_sk.optimization._ascend import ascend
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._normal import sobol_normal, sobol_uniform
@@ -51,6 +51,7 @@ class Settings:
     significance: float = 2.0
     least_gain: float = 1e-3  # relative to EIC: less is not worth more fantasies
     least_share: float = 0.5  # of EIC's maximum that one point of a challenger must keep
+    caution: float = 0.1  # what is left of standard deviations when a plan is cashed in
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Problem:
     snap: Snap
     is_free: Tensor  # (d,), coordinates that may move continuously
     taken: Tensor | None = None  # (p, d), being evaluated: not to be asked for again
+    caution: float = 1.0  # factor of the standard deviations in EIC
 
 
 def maximize_eic(problem: Problem, settings: Settings, seed: int) -> tuple[Tensor, Tensor]:
@@ -95,7 +97,10 @@ def maximize_eic(problem: Problem, settings: Settings, seed: int) -> tuple[Tenso
 
 
 def _log_eic(problem: Problem, points: Tensor) -> Tensor:
-    return log_eic_at(moments(problem.posterior, points), problem.incumbent)
+    at = moments(problem.posterior, points)
+    # Feasibility is still sought in full: there is nothing to cash in.
+    caution = 1.0 if problem.incumbent is None else problem.caution
+    return log_eic(at.mean, caution * at.variance.sqrt(), problem.incumbent)
 
 
 def _is_taken(problem: Problem, points: Tensor) -> Tensor:
@@ -154,8 +159,24 @@ def second_candidates(problem: Problem, optima: Tensor, settings: Settings, seed
     return moments(problem.posterior, chosen)
 
 
-def greedy_batch(problem: Problem, settings: Settings, q: int, seed: int) -> tuple[Tensor, Tensor]:
+def greedy_batch(
+    problem: Problem, settings: Settings, q: int, seed: int, cashes_in: bool = False
+) -> tuple[Tensor, Tensor]:
     """EIC's batch, point by point, each on the posterior that believes the ones before it.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is maximised.
+    settings : Settings
+        Number of screened points and of starts, and the caution of cashing in.
+    q : int
+        Points in the batch.
+    seed : int
+        Seed of the screening points.
+    cashes_in : bool, default=False
+        Whether the first point goes for what the model believes to be best: EIC with standard
+        deviations scaled by ``settings.caution``, at a point that has not been evaluated.
 
     Returns
     -------
@@ -164,13 +185,20 @@ def greedy_batch(problem: Problem, settings: Settings, q: int, seed: int) -> tup
     optima : Tensor of shape (k, d)
         Local maximisers of the first point.
     """
-    points, _ = maximize_eic(problem, settings, seed)
+    first = _cashing_in(problem, settings.caution) if cashes_in else problem
+    points, _ = maximize_eic(first, settings, seed)
     batch = [points[:1]]
     for i in range(1, q):
         problem = believe(problem, batch[-1])
         nxt, _ = maximize_eic(problem, settings, seed + 7 * i)
         batch.append(nxt[:1])
     return torch.cat(batch), points
+
+
+def _cashing_in(problem: Problem, caution: float) -> Problem:
+    known = problem.posterior.x
+    taken = known if problem.taken is None else torch.cat([problem.taken, known])
+    return replace(problem, caution=caution, taken=taken)
 
 
 def believe(problem: Problem, points: Tensor) -> Problem:

@@ -61,8 +61,10 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     Minimises an expensive objective subject to expensive constraints ``c <= 0`` that are observed
     together with it. The next experiment is the one after which *two* evaluations are expected to
     improve the best feasible value most; constrained expected improvement (EIC), which looks one
-    evaluation ahead, is left only when the gain is statistically significant; the ask after that
-    maximises EIC, the second step of the plan.
+    evaluation ahead, is left only when the gain is statistically significant. Every other ask is
+    the second step of a plan and cashes in: it goes for what the model believes to be best [2]_, by
+    maximising EIC with standard deviations of a tenth. While nothing is feasible, and with
+    ``remaining`` at its end, it maximises EIC itself.
 
     Parameters
     ----------
@@ -137,6 +139,9 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     ----------
     .. [1] Zhang, Zhang and Frazier, "Constrained two-step look-ahead Bayesian optimization",
        NeurIPS 2021.
+    .. [2] De Ath, Everson, Rahat and Fieldsend, "Greed is good: exploration and exploitation
+       trade-offs in Bayesian optimisation", ACM Transactions on Evolutionary Learning and
+       Optimization 1, 2021: every so often, the model's own optimum does as well or better.
 
     Examples
     --------
@@ -593,13 +598,16 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             size = min(q, _LARGEST_JOINT_BATCH)
             entropy = [self.seed_, self._n_asked, len(chosen)]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-            # A plan is carried out: its second step is EIC, else cashing in is put off forever.
-            is_myopic = self.acquisition == "eic" or self._owes_second_step
-            if is_myopic or (is_last and q == size):
-                batch, _ = greedy_batch(problem, settings, size, seed)
+            is_end = is_last and q == size
+            if self.acquisition == "eic" or is_end or self._owes_second_step:
+                # A plan is carried out: its second step cashes in, else that is put off forever.
+                cashes_in = self._owes_second_step and not is_end
+                batch, _ = greedy_batch(problem, settings, size, seed, cashes_in)
                 self._owes_second_step = False
             else:
-                batch, self._owes_second_step = maximize_two_step(problem, settings, size, seed)
+                batch, is_plan = maximize_two_step(problem, settings, size, seed)
+                may_cash_in = settings.caution < 1 and problem.incumbent is not None
+                self._owes_second_step = is_plan or may_cash_in
             chosen.append(batch)
             q -= size
             problem = believe(problem, batch) if q else problem
