@@ -52,6 +52,7 @@ class Settings:
     least_gain: float = 1e-3  # relative to EIC: less is not worth more fantasies
     least_share: float = 0.5  # of EIC's maximum that one point of a challenger must keep
     caution: float = 0.1  # what is left of standard deviations when a plan is cashed in
+    least_cash: float = 0.5  # of EIC's maximum that the point of cashing in must keep
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def greedy_batch(
         Seed of the screening points.
     cashes_in : bool, default=False
         Whether the first point goes for what the model believes to be best: EIC with standard
-        deviations scaled by ``settings.caution``, at a point that has not been evaluated.
+        deviations scaled by ``settings.caution``, at a point that has not been evaluated and keeps
+        ``settings.least_cash`` of EIC's maximum; without such a point it is EIC's maximiser.
 
     Returns
     -------
@@ -185,8 +187,11 @@ def greedy_batch(
     optima : Tensor of shape (k, d)
         Local maximisers of the first point.
     """
-    first = _cashing_in(problem, settings.caution) if cashes_in else problem
-    points, _ = maximize_eic(first, settings, seed)
+    points, values = maximize_eic(problem, settings, seed)
+    if cashes_in:
+        bold, _ = maximize_eic(_cashing_in(problem, settings.caution), settings, seed)
+        if _log_eic(problem, bold[:1]) >= values[0] + math.log(settings.least_cash):
+            points = bold
     batch = [points[:1]]
     for i in range(1, q):
         problem = believe(problem, batch[-1])

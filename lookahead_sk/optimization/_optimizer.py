@@ -63,8 +63,8 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     improve the best feasible value most; constrained expected improvement (EIC), which looks one
     evaluation ahead, is left only when the gain is statistically significant. Every other ask is
     the second step of a plan and cashes in: it goes for what the model believes to be best [2]_, by
-    maximising EIC with standard deviations of a tenth. While nothing is feasible, and with
-    ``remaining`` at its end, it maximises EIC itself.
+    maximising EIC with standard deviations of a tenth, if that keeps half of EIC's maximum;
+    otherwise, and while nothing is feasible, it maximises EIC.
 
     Parameters
     ----------
