@@ -108,8 +108,7 @@ def _is_taken(problem: Problem, points: Tensor) -> Tensor:
     """Which points (.., d) are being evaluated, (..)."""
     if problem.taken is None:
         return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
-    apart = (points.unsqueeze(-2) - problem.taken).abs().amax(-1)
-    return (apart < _SAME).any(-1)
+    return (torch.cdist(points, problem.taken, p=math.inf) < _SAME).any(-1)
 
 
 def _not_taken(problem: Problem, points: Tensor) -> Tensor:
