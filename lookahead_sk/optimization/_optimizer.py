@@ -598,10 +598,10 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             size = min(q, _LARGEST_JOINT_BATCH)
             entropy = [self.seed_, self._n_asked, len(chosen)]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-            is_end = is_last and q == size
-            if self.acquisition == "eic" or is_end or self._owes_second_step:
+            is_myopic = self.acquisition == "eic" or (is_last and q == size)
+            if is_myopic or self._owes_second_step:
                 # A plan is carried out: its second step cashes in, else that is put off forever.
-                cashes_in = self._owes_second_step and not is_end
+                cashes_in = self._owes_second_step and not is_myopic
                 batch, _ = greedy_batch(problem, settings, size, seed, cashes_in)
                 self._owes_second_step = False
             else:
