@@ -298,7 +298,8 @@ class _Known:
         self.outputs = np.array(rows, dtype=float).reshape(-1, 1 + len(self.constraints))
         self.outputs[~np.isfinite(self.outputs).all(axis=1)] = np.nan
         self.has_data = bool(np.isfinite(self.outputs).all(axis=1).any())
-        plans = [t for t in finished if _PLAN_KEY in t.system_attrs]
+        # As asks do, trials alternate between beginning a plan and ending it, whatever their state.
+        plans = [t for t in others if _PLAN_KEY in t.system_attrs]
         last = max(plans, key=lambda t: t.number, default=None)
         self.owes_second_step = last is not None and bool(last.system_attrs[_PLAN_KEY])
 
@@ -325,9 +326,9 @@ def _others(
 ) -> list[FrozenTrial]:
     """Other trials that have ended, or run and have their parameters decided, in one reading.
 
-    A trial that ends between two readings would be in neither.
+    A trial that ends between two readings would be in neither. Pruned trials teach nothing.
     """
-    states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING)
+    states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING)
     trials = study._get_trials(deepcopy=False, states=states, use_cache=False)
     return [
         t

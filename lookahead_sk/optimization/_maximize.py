@@ -1,4 +1,4 @@
-r"""The search for the next batch: screen, ascend, and leave EIC only for a proven advantage.
+r"""The search for the next batch: screen, ascend, leave EIC only for a proven advantage, cash in.
 
 The maximiser of the constrained expected improvement EIC is found first, in log space. Two-step
 ascent then starts from it and from the best of a screening. The two-step winner replaces EIC's
@@ -34,7 +34,7 @@ Snap = Callable[[Tensor], Tensor]
 
 # Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
 _BLOCK = 4_000_000
-_SAME = 1e-6  # distance in the unit cube below which a point is one that is being evaluated
+_SAME = 1e-6  # distance in the unit cube below which a point is one that is taken
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Problem:
     anchor: Tensor  # (a, d), best data points: where local candidates are drawn
     snap: Snap
     is_free: Tensor  # (d,), coordinates that may move continuously
-    taken: Tensor | None = None  # (p, d), being evaluated: not to be asked for again
+    taken: Tensor | None = None  # (p, d), being evaluated, or not to be asked for again
     caution: float = 1.0  # factor of the standard deviations in EIC
 
 
@@ -105,14 +105,14 @@ def _log_eic(problem: Problem, points: Tensor) -> Tensor:
 
 
 def _is_taken(problem: Problem, points: Tensor) -> Tensor:
-    """Which points (.., d) are being evaluated, (..)."""
+    """Which points (.., d) are taken, (..)."""
     if problem.taken is None:
         return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
     return (torch.cdist(points, problem.taken, p=math.inf) < _SAME).any(-1)
 
 
 def _not_taken(problem: Problem, points: Tensor) -> Tensor:
-    """The points that are not being evaluated; all, where a finite space has no others."""
+    """The points that are not taken; all, where a finite space has no others."""
     is_open = ~_is_taken(problem, points)
     return points[is_open] if is_open.any() else points
 
@@ -188,8 +188,10 @@ def greedy_batch(
     """
     points, values = maximize_eic(problem, settings, seed)
     if cashes_in:
-        bold, _ = maximize_eic(_cashing_in(problem, settings.caution), settings, seed)
-        if _log_eic(problem, bold[:1]) >= values[0] + math.log(settings.least_cash):
+        bolder = _cashing_in(problem, settings.caution)
+        bold, _ = maximize_eic(bolder, settings, seed)
+        keeps_enough = _log_eic(problem, bold[:1]) >= values[0] + math.log(settings.least_cash)
+        if keeps_enough and not _is_taken(bolder, bold[:1]):
             points = bold
     batch = [points[:1]]
     for i in range(1, q):
@@ -258,7 +260,7 @@ def maximize_two_step(
     batch : Tensor of shape (q, d)
         The next points of the unit cube.
     is_plan : bool
-        Whether EIC's batch was left: the first step of a plan whose second step is EIC's.
+        Whether EIC's batch was left.
     """
     greedy, optima = greedy_batch(problem, settings, q, seed)
     shift = float(_log_eic(problem, greedy[:1]))

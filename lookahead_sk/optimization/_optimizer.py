@@ -594,20 +594,21 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     def _search(self, problem: Problem, q: int, is_last: bool) -> Array:
         settings = self._settings()
         chosen: list[torch.Tensor] = []
+        # A plan is carried out: its second step cashes in, else that is put off forever.
+        is_myopic = self.acquisition == "eic" or is_last
+        cashes_in = self._owes_second_step and not is_myopic
+        plans_ahead = not (is_myopic or cashes_in)
+        self._owes_second_step = False
         while q > 0:
             size = min(q, _LARGEST_JOINT_BATCH)
             entropy = [self.seed_, self._n_asked, len(chosen)]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-            is_myopic = self.acquisition == "eic" or (is_last and q == size)
-            if is_myopic or self._owes_second_step:
-                # A plan is carried out: its second step cashes in, else that is put off forever.
-                cashes_in = self._owes_second_step and not is_myopic
-                batch, _ = greedy_batch(problem, settings, size, seed, cashes_in)
-                self._owes_second_step = False
-            else:
+            if plans_ahead:
                 batch, is_plan = maximize_two_step(problem, settings, size, seed)
                 may_cash_in = settings.caution < 1 and problem.incumbent is not None
-                self._owes_second_step = is_plan or may_cash_in
+                self._owes_second_step |= is_plan or may_cash_in
+            else:
+                batch, _ = greedy_batch(problem, settings, size, seed, cashes_in and not chosen)
             chosen.append(batch)
             q -= size
             problem = believe(problem, batch) if q else problem

@@ -56,6 +56,21 @@ def test_it_finds_the_constrained_optimum():
     assert not any(a and b for a, b in itertools.pairwise(plans))
 
 
+@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL])
+def test_trials_take_turns_at_cashing_in_whatever_becomes_of_them(state):
+    study = study_with(acquisition="two_step")
+    study.optimize(objective, n_trials=8)
+    asked = []
+    for _ in range(4):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 6), trial.suggest_float("y", 0, 6)
+        if state != TrialState.RUNNING:
+            study.tell(trial, state=state)
+        asked.append(trial.number)
+    plans = [study.trials[number].system_attrs["two_step:is_plan"] for number in asked]
+    assert plans in ([True, False] * 2, [False, True] * 2)
+
+
 def test_maximising_is_minimising_the_negative():
     down, up = study_with(), study_with(direction="maximize")
     down.optimize(objective, n_trials=8)

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lookahead_sk import TwoStepConstrainedBO
+from lookahead_sk.optimization._maximize import greedy_batch, maximize_eic
 from lookahead_sk.optimization._posterior import moments
 
 BOX = [(0.0, 6.0), (0.0, 6.0)]
@@ -276,26 +278,85 @@ def test_a_plan_is_carried_out_by_cashing_in_at_the_ask_after_it():
     assert n_cashed > 0
 
 
+def owing(optimizer):
+    twin = copy.deepcopy(optimizer)
+    twin._owes_second_step = True
+    return twin
+
+
 def test_only_the_first_point_of_a_batch_cashes_in():
+    for n in range(8, 20):
+        optimizer = run(make_optimizer(), n)
+        eic = copy.deepcopy(optimizer).set_params(acquisition="eic")
+        (first,) = owing(optimizer).ask()
+        if np.abs(first - eic.ask()[0]).max() > 0.01:
+            break
+    else:
+        pytest.fail("no state in which cashing in differs from EIC")
+    batch = owing(optimizer).ask(3)
+    np.testing.assert_array_equal(batch[0], first)
+    # The others are EIC's on the posterior that believes the first.
+    eic.forget_pending()
+    eic.add_pending(first[None])
+    eic._n_asked = optimizer._n_asked
+    caution = [cautious_log_eic(eic, x[None], 1.0)[0] for x in (batch[1], eic.ask()[0])]
+    assert caution[0] == pytest.approx(caution[1], abs=0.05)
+
+
+def test_a_large_batch_is_one_step_of_a_plan():
     optimizer = run(make_optimizer(), 8)
-    optimizer._owes_second_step = True
-    one, three = copy.deepcopy(optimizer).ask(1), copy.deepcopy(optimizer).ask(3)
-    np.testing.assert_array_equal(one[0], three[0])
-    assert np.abs(three[1:] - three[0]).max(axis=1).min() > 0.01
+    optimizer._owes_second_step = False
+    steps = []
+    for options in ({}, {}, {"remaining": 30}, {"remaining": 10}):
+        optimizer.forget_pending()
+        optimizer.ask(10, **options)
+        steps.append(optimizer._owes_second_step)
+    assert steps == [True, False, True, False]
+    before = owing(run(make_optimizer(), 8))
+    eic = copy.deepcopy(before).set_params(acquisition="eic")
+    np.testing.assert_array_equal(before.ask(10, remaining=10), eic.ask(10))
 
 
-def test_cashing_in_takes_no_point_of_a_finite_space_twice():
-    optimizer = TwoStepConstrainedBO({"a": list(range(6))}, random_state=0, n_initial=3, **FAST)
-    optimizer.tell([{"a": 2}, {"a": 3}, {"a": 5}], [0.0, 1.0, 2.0])
-    optimizer._owes_second_step = True
-    assert optimizer.ask()[0]["a"] in (0, 1, 4)
+def noisy_choices(seed):
+    """Five choices, evaluated again and again, and the one of them with the least mean."""
+    points = [{"a": a} for a in [0, 1, 2, 3] * 3 + [4] * 2]
+    noise = np.random.default_rng(seed).normal(size=14)
+    optimizer = TwoStepConstrainedBO({"a": list(range(5))}, random_state=seed, n_initial=3, **FAST)
+    optimizer.tell(points, 0.3 * np.array([p["a"] for p in points]) + noise)
+    return optimizer, {"a": int(np.argmin(optimizer.predict([{"a": a} for a in range(5)])))}
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_cashing_in_asks_for_no_pending_point_of_a_used_up_space(seed):
+    optimizer, best = noisy_choices(seed)
+    optimizer.add_pending([best])
+    assert owing(optimizer).ask() != [best]
+
+
+def test_cashing_in_repeats_no_evaluation():
+    x = np.repeat(np.linspace(0, 1, 6), 3)[:, None]
+    y = x[:, 0] + 0.05 * np.random.default_rng(0).normal(size=18)
+    optimizer = TwoStepConstrainedBO([(0.0, 1.0)], random_state=0, **FAST).tell(x, y)
+    problem, settings = optimizer._problem(), replace(optimizer._settings(), least_cash=1e-300)
+    bold, _ = greedy_batch(problem, settings, 1, seed=0, cashes_in=True)
+    assert np.abs(x - bold.numpy()).min() > 1e-6
+    unlimited = replace(problem, caution=settings.caution)
+    corner, _ = maximize_eic(unlimited, settings, seed=0)
+    assert np.abs(x - corner[:1].numpy()).min() < 1e-6  # else this test would show nothing
 
 
 def test_cashing_in_needs_a_feasible_point():
-    optimizer = make_optimizer().tell([[1.0, 1.0], [2.0, 3.0], [5.0, 2.0]], [[0.0, 1.0]] * 3)
-    other = copy.deepcopy(optimizer).set_params(acquisition="eic", n_initial=1)
-    optimizer.set_params(n_initial=1)._owes_second_step = True
-    np.testing.assert_array_equal(optimizer.ask(), other.ask())
+    X = np.random.default_rng(0).uniform(0, 6, (8, 2))
+    y = np.stack([X[:, 0], 1 + X[:, 0] ** 2, 5 + np.sin(X[:, 1])], axis=1)
+    optimizer = TwoStepConstrainedBO(BOX, 2, random_state=0, **FAST).tell(X, y)
+    eic = copy.deepcopy(optimizer).set_params(acquisition="eic")
+    np.testing.assert_array_equal(owing(optimizer).ask(), eic.ask())
+    problem, settings = optimizer._problem(), optimizer._settings()
+    assert problem.incumbent is None
+    bold = [
+        greedy_batch(problem, replace(settings, caution=c), 1, 0, cashes_in=True) for c in (0.1, 1)
+    ]
+    np.testing.assert_array_equal(bold[0][0], bold[1][0])
 
 
 def test_noisy_observations_are_smoothed():
