@@ -1,8 +1,9 @@
 """Tune a random forest that must stay small and quick, with 20 experiments.
 
-Each experiment trains the forest on scikit-learn's digits and returns three numbers: its error,
-and by how much it exceeds a limit on its size (nodes, what it occupies in memory) and on its work
-(comparisons to classify one digit, what it costs to run). Neither limit is known before training.
+Each experiment trains the forest on scikit-learn's digits and returns three numbers: its error, and
+by how much it exceeds two limits. One limit is on its size: nodes, which take memory. The other is
+on its work: comparisons to classify one digit, which take time. Nobody knows before training
+whether a forest keeps them.
 """
 
 from __future__ import annotations

@@ -2,18 +2,29 @@
 Share one study between processes
 =================================
 
-Several processes share one Optuna study; one is killed, and nothing that was finished is lost.
+Two processes share one Optuna study. One of them is killed, and no finished trial is lost.
 
-The study is a file (`JournalStorage`); a database URL would serve as well and reach many machines.
-Every worker plans with what all others have found, and keeps away from what they run at the moment.
-Run it twice with the same file to see a study resumed: ``python optuna_many_processes.py FILE``.
+The study is a file (`JournalStorage`). With the URL of a database it would reach many machines.
+Every worker plans with all finished trials, and keeps away from the points that others evaluate
+at the moment. Run the example twice with the same file to see a study resumed:
+``python optuna_many_processes.py FILE``.
+
+.. image:: /images/optuna_many_processes.png
+   :alt: The trials of two workers over time, one of them killed
+   :width: 700
+
+The picture comes from ``python optuna_many_processes.py study.journal picture.png``. Optuna is
+installed by the extra ``optuna``.
 """
+
+# sphinx_gallery_thumbnail_path = 'images/optuna_many_processes.png'
 
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import optuna
@@ -73,7 +84,7 @@ def start_worker(path: Path, n_trials: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, __file__, "--work", str(path), str(n_trials)])
 
 
-def main(path: Path) -> None:
+def main(path: Path) -> optuna.Study:
     """Run two workers, kill one in the middle, replace it, and show what the study holds."""
     study = open_study(path)
     goal = len(completed(study)) + N_TRIALS
@@ -83,6 +94,7 @@ def main(path: Path) -> None:
         time.sleep(0.2)
     workers[0].send_signal(signal.SIGKILL)
     workers[0].wait()
+    study.set_user_attr("killed", datetime.now().isoformat())
     before = completed(study)
     print(f"A worker was killed after {len(before)} completed trials.", flush=True)
     workers[0] = start_worker(path, goal)
@@ -97,6 +109,39 @@ def main(path: Path) -> None:
     best = study.best_trial  # the best one that meets the constraints
     vectors = best.constraints["vectors"] + MOST_VECTORS
     print(f"Best: accuracy {best.value:.4f}, {vectors:.0f} support vectors, {best.params}")
+    return study
+
+
+def draw(study: optuna.Study, path: str) -> None:
+    """Save a picture: when each trial ran, and what it found."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    trials = study.get_trials()
+    start = min(trial.datetime_start for trial in trials)
+    killed = datetime.fromisoformat(study.user_attrs["killed"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for trial in trials:
+        is_lost = trial.state == TrialState.FAIL
+        times = (trial.datetime_start, killed if is_lost else trial.datetime_complete)
+        begin, end = ((moment - start).total_seconds() for moment in times)
+        if is_lost:
+            left.barh(trial.number, end - begin, left=begin, color="C3")
+            continue
+        inside = trial.constraints["vectors"] <= 0
+        left.barh(trial.number, end - begin, left=begin, color="C0" if inside else "0.7")
+        vectors = trial.constraints["vectors"] + MOST_VECTORS
+        right.scatter(vectors, trial.value, color="C0" if inside else "0.7", zorder=3)
+    left.set(xlabel="seconds", ylabel="trial", ylim=(len(trials) - 0.4, -0.6))
+    meanings = {"C0": "inside the limit", "0.7": "over the limit", "C3": "worker killed"}
+    patches = [Patch(color=color, label=label) for color, label in meanings.items()]
+    left.legend(handles=patches, frameon=False, loc="lower left")
+    best = study.best_trial
+    right.plot(best.constraints["vectors"] + MOST_VECTORS, best.value, "*", color="C1", ms=16)
+    right.axvspan(MOST_VECTORS, right.get_xlim()[1], color="0.92", zorder=0)
+    right.set(xlabel=f"support vectors (limit: {MOST_VECTORS})", ylabel="accuracy, 5 folds")
+    right.set_xscale("log")
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":
@@ -104,7 +149,9 @@ if __name__ == "__main__":
     if "--work" in sys.argv:
         work(Path(sys.argv[2]), int(sys.argv[3]))
     elif len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+        shared = main(Path(sys.argv[1]))
+        if len(sys.argv) > 2:
+            draw(shared, sys.argv[2])
     else:
         with tempfile.TemporaryDirectory() as folder:
             main(Path(folder) / "study.journal")

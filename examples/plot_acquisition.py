@@ -2,9 +2,10 @@
 Look at what the optimiser sees
 ===============================
 
-Gardner's first problem: minimise cos(2x) cos(y) + sin(x) where cos(x + y) + 0.5 <= 0, after a dozen
-evaluations. `AcquisitionDisplay` draws the two-step value over the plane and along one variable,
-`ConvergenceDisplay` what the search has reached.
+The problem is Gardner's first: minimise :math:`\\cos 2x \\cos y + \\sin x` subject to
+:math:`\\cos(x + y) + 0.5 \\le 0`. It is shown after a dozen evaluations. `AcquisitionDisplay` draws
+the two-step value over the plane and along one variable. `ConvergenceDisplay` draws the best value
+that the search has reached.
 
 Run ``python plot_acquisition.py picture.png`` to save the picture instead of showing it.
 """

@@ -1,11 +1,12 @@
 """
-Search under limits: a quick classifier that rarely cries wolf
-==============================================================
+Search under limits: a quick classifier with few false alarms
+=============================================================
 
-A support vector machine should find as many tumours as possible, raise a false alarm for at most
-2 % of the healthy, and keep at most 80 support vectors, for they are what a prediction costs. None
-of these is known before a candidate was trained. `ConstrainedSearchCV` is used like
-`RandomizedSearchCV`, which gets the same number of evaluations here.
+A support vector machine should find as many tumours as possible. It may raise a false alarm for at
+most 2 % of the healthy patients. It may keep at most 80 support vectors, because they decide how
+long a prediction takes. None of these numbers is known before a candidate is trained.
+`ConstrainedSearchCV` is used like `RandomizedSearchCV`, which gets the same number of evaluations
+here.
 
 Run ``python plot_constrained_search.py picture.png`` to save the picture instead of showing it.
 """
@@ -30,7 +31,7 @@ y = 1 - y  # 1 is malignant
 
 
 # %%
-# What is limited are scorers like any other: a function of a fitted model and held-out data.
+# Any scorer can be limited: a function of a fitted model and held-out data.
 def false_alarms(model, X, y):
     return np.mean(model.predict(X)[y == 0])
 
@@ -64,7 +65,7 @@ print(f"planned: {search.n_feasible_} of {N_CANDIDATES} candidates inside the li
 print(f"  best recall {search.best_score_:.4f} with {search.best_params_}")
 
 # %%
-# The blind search leaves the limits to us.
+# The random search knows nothing of the limits: we apply them afterwards.
 blind = RandomizedSearchCV(model, space, refit=False, **common).fit(X, y).cv_results_
 inside = (blind["mean_test_false_alarms"] <= 0.02) & (blind["mean_test_support_vectors"] <= 80)
 print(f"random:  {inside.sum()} of {N_CANDIDATES} candidates inside the limits")

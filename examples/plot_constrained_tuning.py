@@ -2,10 +2,10 @@
 Tune a model that must fit a latency and a size limit
 =====================================================
 
-Which boosted trees classify best among those that answer within a time limit and fit into a size
-limit? All three numbers are only known after training. `TwoStepConstrainedBO` proposes the next
-model by ``ask``; we train it by hand, measure, and ``tell``. The same number of random models shows
-what the proposals are worth.
+Which boosted trees classify best, among those that answer within a time limit and fit into a size
+limit? All three numbers are known only after training. `TwoStepConstrainedBO` proposes the next
+model by ``ask``. We train it, measure it, and report the numbers by ``tell``. The same number of
+random models serves as a comparison.
 
 Run ``python plot_constrained_tuning.py picture.png`` to save the picture instead of showing it.
 """
@@ -55,9 +55,8 @@ def evaluate(point):
 
 
 # %%
-# The loop is ours: it could run on a cluster, wait for a colleague, or be resumed tomorrow from
-# ``optimizer.save``. ``remaining`` tells how many evaluations are left, since the last one should
-# not explore.
+# The loop is ours. It could run on a cluster, or be resumed tomorrow from ``optimizer.save``.
+# ``remaining`` says how many evaluations are left, because the last one should not explore.
 optimizer = TwoStepConstrainedBO(SPACE, n_constraints=2, random_state=0)
 for i in range(N_EVALUATIONS):
     points = optimizer.ask(remaining=N_EVALUATIONS - i)
@@ -82,7 +81,7 @@ def best_so_far(outputs):
 
 # %%
 # Left: the best model inside both limits after each evaluation. Right: where the evaluated models
-# lie; most proposals crowd into the corner that both limits leave, where the good models are.
+# lie. Most proposals are in the corner that both limits leave.
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
 steps = np.arange(1, N_EVALUATIONS + 1)
 for outputs, label, color in ((optimizer.y_, "two-step", "C0"), (random_y, "random", "0.6")):

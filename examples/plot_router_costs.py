@@ -2,10 +2,10 @@
 What does a cheaper answer cost in quality?
 ===========================================
 
-A router predicts the quality of every model's answer before any model is called. With prices at
-hand it can trade one for the other: `RoutingCurveDisplay` shows the whole curve, beside the models
-themselves, a nearest-neighbour router and an oracle; `RoutingConfusionDisplay` shows where a choice
-was not the best one, and what that cost.
+A router predicts the quality of every model's answer before any model is called. If it knows the
+prices, it can trade quality for cost. `RoutingCurveDisplay` draws that trade-off beside the single
+models, a nearest-neighbour router and an oracle. `RoutingConfusionDisplay` shows which choices were
+not the best ones, and how much score they lost.
 
 Run ``python plot_router_costs.py picture.png`` to save the picture instead of showing it.
 """
@@ -20,7 +20,7 @@ from lookahead_sk.datasets import make_routing
 from lookahead_sk.inspection import RoutingConfusionDisplay, RoutingCurveDisplay
 
 # %%
-# Prompts of several kinds, the answers of six small programs, their scores and what a call costs.
+# Prompts, the answers of six small programs to them, their scores, and the cost of a call.
 data = make_routing(900, random_state=0, as_frame=True)  # the columns are the models' names
 X_train, X_test = data.prompts[:600], data.prompts[600:]
 y_train, y_test = data.scores[:600], data.scores[600:]
@@ -30,7 +30,7 @@ lookahead.fit(X_train, y_train, responses=data.responses[:600])
 neighbours = KNNRouter(random_state=0).fit(X_train, y_train)
 
 # %%
-# Left: every point of a curve is a cost weight. Right: score that each kind of mistake loses.
+# Left: every point of a curve is a cost weight. Right: the score that each wrong choice loses.
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 routers = {"LookaheadRouter": lookahead, "KNNRouter": neighbours}
 RoutingCurveDisplay.from_estimator(routers, X_test, y_test, costs=data.costs, ax=left)

@@ -2,18 +2,27 @@
 A drop-in for an OpenAI-compatible client that routes every call
 ================================================================
 
-``RoutingClient`` stands where an ``openai.OpenAI`` client stood: the same call, with
-``model="auto"``. It asks the router for a model, calls that one, and keeps a log. Scores of the
-answers that were given, and of no others, go back into the router by ``partial_fit``.
+``RoutingClient`` takes the place of an ``openai.OpenAI`` client. The call is the same, with
+``model="auto"``: the client asks the router for a model, calls that model, and keeps a log. Scores
+of the answers that were given go back into the router by ``partial_fit``. Answers that were never
+asked for need no score.
 
-The server of this example listens on the loopback interface and speaks the protocol's
-``/v1/chat/completions``; behind it are the small programs of
-:func:`~lookahead_sk.datasets.make_routing`. After 100 calls the model that is called most gets
-worse overnight, which the router finds out from feedback alone. Against real models only one line
+The server of this example runs on this machine and speaks the protocol's ``/v1/chat/completions``.
+The small programs of :func:`~lookahead_sk.datasets.make_routing` answer. After 100 calls the
+program that is called most is replaced by a worse one. The router learns this from feedback alone.
+
+.. image:: /images/route_openai_client.png
+   :alt: Mean score and calls of the model that got worse, over 700 calls
+   :width: 600
+
+The picture comes from ``python route_openai_client.py picture.png``. With real models only one line
 changes: ``client = RoutingClient(OpenAI(), router)``.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/route_openai_client.png'
+
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -122,6 +131,7 @@ client = RoutingClient(HTTPClient(f"http://127.0.0.1:{server.server_port}/v1"), 
 truth = dict(zip(X_new, y_new.to_dict("records"), strict=True))
 favourite = str(router.classes_[y_train.to_numpy().mean(axis=0).argmax()])
 print(f"calls       mean score  calls of {favourite}")
+history = []
 for start in range(0, len(X_new), 100):
     if start == 100:
         aliases[favourite] = "calculator-s"
@@ -138,5 +148,21 @@ for start in range(0, len(X_new), 100):
     scores = [truth[p][aliases.get(m, m)] for p, m in client.log]
     client.feedback(scores)
     print(f"{start:3d} to {start + 100:3d}  {np.mean(scores):9.3f}  {called.count(favourite):9d}")
+    history.append((start + 100, np.mean(scores), called.count(favourite) / len(called)))
 
 server.shutdown()
+
+# %%
+# The picture: the mean score falls when the program gets worse, and recovers as the router learns
+# to call it less.
+if len(sys.argv) > 1:
+    import matplotlib.pyplot as plt
+
+    calls, means, shares = zip(*history, strict=True)
+    figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    axis.plot(calls, means, "o-", color="C0", label="mean score of the answers")
+    axis.plot(calls, shares, "s--", color="0.5", label=f"share of calls to {favourite}")
+    axis.axvline(100, color="C3", lw=1, label=f"{favourite} gets worse")
+    axis.set(xlabel="calls", ylim=(0, 1))
+    axis.legend(frameon=False)
+    figure.savefig(sys.argv[1], dpi=100)

@@ -2,17 +2,26 @@
 Route many prompts with Dask
 ============================
 
-Route a large set of prompts with Dask: partitions are mapped, a worker loads the router once.
+A fitted router is an ordinary scikit-learn estimator. joblib stores it, and it needs only the
+prompts to predict. So Dask can map it over the partitions of a large set of prompts. Every worker
+loads the router once.
 
-A fitted router is an ordinary scikit-learn estimator: it is stored by joblib and needs nothing but
-the prompts to predict. Here prompts come from a generator and the cluster is this machine; a bag of
-text files (``dask.bag.read_text("s3://...")``) and a cluster's address take their places at scale.
+Here the prompts are generated and the cluster is this machine. At scale, use a bag of text files,
+``dask.bag.read_text("s3://...")``, and the address of your cluster.
 
-Needs ``pip install "lookahead-sk[dask]"``.
+.. image:: /images/route_with_dask.png
+   :alt: Prompts that each model was chosen for, by worker
+   :width: 600
+
+The picture comes from ``python route_with_dask.py picture.png``. Dask is installed by the extra
+``dask``.
 """
+
+# sphinx_gallery_thumbnail_path = 'images/route_with_dask.png'
 
 import functools
 import os
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -83,5 +92,24 @@ def main(n_workers: int = 2) -> list[dict[str, Any]]:
     return routed
 
 
+def draw(routed: list[dict[str, Any]], path: str) -> None:
+    """Save a picture: how many prompts each worker sent to each model."""
+    import matplotlib.pyplot as plt
+
+    counts = Counter((row["model"], row["process"]) for row in routed)
+    models = [model for model, _ in Counter(row["model"] for row in routed).most_common()][::-1]
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    left = [0] * len(models)
+    for i, process in enumerate(sorted({row["process"] for row in routed})):
+        width = [counts[model, process] for model in models]
+        axis.barh(models, width, left=left, label=f"worker {i + 1}", color=f"C{i}")
+        left = [a + b for a, b in zip(left, width, strict=True)]
+    axis.set(xlabel="prompts routed to the model", title=f"{len(routed)} prompts")
+    axis.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=100)
+
+
 if __name__ == "__main__":
-    main()
+    routed = main()
+    if len(sys.argv) > 1:
+        draw(routed, sys.argv[1])

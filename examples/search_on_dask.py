@@ -2,16 +2,24 @@
 Search under limits on Dask
 ===========================
 
-Run a constrained search on a Dask cluster: only the joblib backend changes.
+A constrained search runs on a Dask cluster when the joblib backend is changed. Nothing else
+changes: the workers fit the candidates, and this process plans them.
 
 The cluster here is this machine. On a real one, connect the client to its scheduler,
-``Client("tcp://scheduler:8786")``; the rest stays as it is. Dask ships a candidate's fits to the
-workers, planning stays in this process. ``batch_size`` candidates times ``cv`` folds are in flight
-at once: choose it so that this is at least the number of workers' threads.
+``Client("tcp://scheduler:8786")``. At any time ``batch_size`` candidates times ``cv`` folds are
+being fitted. Choose ``batch_size`` so that this is at least the number of threads of all workers.
 
-Needs ``pip install "lookahead-sk[dask]"``.
+.. image:: /images/search_on_dask.png
+   :alt: Accuracy and nodes of the candidates
+   :width: 600
+
+The picture comes from ``python search_on_dask.py picture.png``. Dask is installed by the extra
+``dask``.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/search_on_dask.png'
+
+import sys
 import time
 
 import numpy as np
@@ -62,5 +70,25 @@ def main(n_workers: int = 2) -> ConstrainedSearchCV:
     return search
 
 
+def draw(search: ConstrainedSearchCV, path: str) -> None:
+    """Save a picture: where the candidates lie, and which one was chosen."""
+    import matplotlib.pyplot as plt
+
+    found, best = search.cv_results_, search.best_index_
+    size, accuracy = found["mean_test_nodes"], found["mean_test_accuracy"]
+    inside = found["is_feasible"]
+    figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    axis.axvspan(1500, 1.1 * max(size.max(), 1500), color="0.92", zorder=0)
+    axis.scatter(size[inside], accuracy[inside], label="inside the limit", color="C0")
+    axis.scatter(size[~inside], accuracy[~inside], label="too large", color="C3", marker="x")
+    axis.plot(size[best], accuracy[best], "*", color="C1", ms=16, label="chosen")
+    axis.set(xlabel="nodes of the forest (limit: 1,500)", ylabel="accuracy, 3 folds")
+    axis.set_xlim(0, 1.1 * max(size.max(), 1500))
+    axis.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=100)
+
+
 if __name__ == "__main__":
-    main()
+    search = main()
+    if len(sys.argv) > 1:
+        draw(search, sys.argv[1])

@@ -2,20 +2,28 @@
 Tune a router under a cost and a latency limit
 ==============================================
 
-Tune a router: the best answers for at most so much money, inside a latency limit.
+Which router gives the best answers for a limited amount of money, and answers in time?
 
-The join of both halves of the package. `ConstrainedSearchCV` maximises the mean score of the models
-that `LookaheadRouter` calls, while the mean cost of a call stays below a budget and routing a fold
-of prompts below a time. A plain search over ``cost_weight`` would always end at 0: more money never
-hurts a score.
+This example uses both halves of the package. `ConstrainedSearchCV` maximises the mean score of the
+models that a `LookaheadRouter` calls. Two limits apply: on the mean cost of a call, and on the time
+that routing a fold of prompts takes. A plain search over ``cost_weight`` would always end at 0,
+since spending more never lowers the score.
 
-Prompts are made on the spot (`make_routing`, answered by six small programs). If the environment
-variable ``LOOKAHEAD_SK_DATA`` names the folder of the published benchmarks, 600 of their real
-prompts with the responses of five language models are taken instead, and cost is billions of
-parameters.
+The prompts come from `make_routing` and are answered by six small programs. If the environment
+variable ``LOOKAHEAD_SK_DATA`` names the folder of the published benchmarks, 600 real prompts and
+the responses of five language models are used instead. Cost is then billions of parameters.
+
+.. image:: /images/tune_router.png
+   :alt: Mean score and mean cost of the routers that were tried
+   :width: 600
+
+The picture comes from ``python tune_router.py picture.png``.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/tune_router.png'
+
 import os
+import sys
 import time
 from typing import Any
 
@@ -100,5 +108,27 @@ def mean_score(router: LookaheadRouter, X: Any, scores: Any) -> float:
     return float(router.score(X, scores))
 
 
+def draw(search: ConstrainedSearchCV, path: str) -> None:
+    """Save a picture: mean score against mean cost of every router that was tried."""
+    import matplotlib.pyplot as plt
+
+    found, best = search.cv_results_, search.best_index_
+    cost, quality, inside = (
+        found[key] for key in ("mean_test_cost", "mean_test_quality", "is_feasible")
+    )
+    budget = search.constraints["cost"][1]
+    figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    axis.axvspan(budget, 1.08 * max(cost.max(), budget), color="0.92", zorder=0)
+    axis.scatter(cost[inside], quality[inside], label="inside both limits", color="C0")
+    axis.scatter(cost[~inside], quality[~inside], label="over a limit", color="C3", marker="x")
+    axis.plot(cost[best], quality[best], "*", color="C1", ms=16, label="chosen")
+    axis.set(xlabel=f"mean cost of a call (limit: {budget:g})", ylabel="mean score, 3 folds")
+    axis.set_xlim(0, 1.08 * max(cost.max(), budget))
+    axis.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=100)
+
+
 if __name__ == "__main__":
-    main()
+    search = main()
+    if len(sys.argv) > 1:
+        draw(search, sys.argv[1])
