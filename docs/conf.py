@@ -22,9 +22,9 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "results", "auto_examples/*.ipynb", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "results/tables", "auto_examples/*.ipynb", "sg_execution_times.rst"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
@@ -42,7 +42,7 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 3,
+    "header_links_before_dropdown": 6,
 }
 html_sidebars = {"index": []}
 html_show_sourcelink = False

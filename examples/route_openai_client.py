@@ -148,7 +148,7 @@ for start in range(0, len(X_new), 100):
     scores = [truth[p][aliases.get(m, m)] for p, m in client.log]
     client.feedback(scores)
     print(f"{start:3d} to {start + 100:3d}  {np.mean(scores):9.3f}  {called.count(favourite):9d}")
-    history.append((start + 100, np.mean(scores), called.count(favourite) / len(called)))
+    history.append((start + 50, np.mean(scores), called.count(favourite) / len(called)))
 
 server.shutdown()
 
