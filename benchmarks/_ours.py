@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,24 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk import TwoStepConstrainedBO
-from lookahead_sk.optimization._lift import default_kernel
+from lookahead_sk.optimization import SearchOptions
+from lookahead_sk.optimization._kernel_conversion import default_kernel
+from lookahead_sk.optimization._problem import make_problem
+from lookahead_sk.optimization._run_state import RunState
+from lookahead_sk.optimization._surrogate import fit_surrogate
 
 
 class OurSession:
     """The estimator, with the initial design told instead of asked."""
 
-    def __init__(self, problem: Problem, seed: int, **parameters: Any) -> None:
+    plan_pending: bool | None = None  # as the optimiser says
+
+    def __init__(
+        self, problem: Problem, seed: int, kind: Any = TwoStepConstrainedBO, **parameters: Any
+    ) -> None:
         tells_remaining = parameters.pop("remaining", False)
         self.left = problem.budget - problem.n_initial if tells_remaining else None
-        self.optimizer = TwoStepConstrainedBO(
+        self.optimizer = kind(
             problem.bounds, problem.n_constraints, n_initial=1, random_state=seed, **parameters
         )
 
@@ -35,28 +44,42 @@ class OurSession:
 
     def ask(self) -> Array:
         """Ask the optimiser."""
-        point = self.optimizer.ask(remaining=self.left)[0]
+        point = self.optimizer.ask(remaining=self.left, plan_pending=self.plan_pending)[0]
         if self.left is not None:
             self.left = max(1, self.left - 1)
         return point
 
 
 class AlwaysTwoStep(OurSession):
-    """Plans anew at every ask instead of carrying a plan out."""
+    """Begins a plan at every ask instead of carrying one out."""
 
-    def ask(self) -> Array:
-        """Forget the plan, then ask."""
-        self.optimizer._owes_second_step = False
-        return super().ask()
+    plan_pending = False
 
 
-class OtherSettings(OurSession):
-    """Settings of the search that are no parameters of the estimator."""
+class AblatedBO(TwoStepConstrainedBO):
+    """The estimator with options of the search that are none of its parameters."""
+
+    changes: Mapping[str, Any] = MappingProxyType({})
+
+    def get_search_options(self) -> SearchOptions:
+        """Apply the changes."""
+        return replace(super().get_search_options(), **self.changes)
+
+
+class OtherOptions(OurSession):
+    """Options of the search that are no parameters of the estimator."""
 
     def __init__(self, problem: Problem, seed: int, **changes: Any) -> None:
-        super().__init__(problem, seed)
-        settings = self.optimizer._settings
-        self.optimizer._settings = lambda: replace(settings(), **changes)
+        super().__init__(problem, seed, kind=AblatedBO)
+        self.optimizer.changes = changes
+
+
+def search_problem(optimizer: TwoStepConstrainedBO) -> Any:
+    """What the search for the first ask after one tell maximises."""
+    X, y, space = optimizer.X_, optimizer.y_, optimizer.space_
+    state = RunState.empty(space, optimizer.n_constraints, optimizer.seed_)
+    state = state.with_told(X, space.encode(X), y)
+    return make_problem(state, fit_surrogate(state.unit, y, optimizer.kernel))
 
 
 def _matern(problem: Problem, seed: int, **parameters: Any) -> OurSession:
@@ -129,16 +152,16 @@ def _ours(**parameters: Any) -> Callable[[Problem, int], OurSession]:
 OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step": _ours(),
     # The second step of a plan is EIC's; where EIC's own point was the first, a new plan begins.
-    "two_step_eic": functools.partial(OtherSettings, caution=1.0),
+    "two_step_eic": functools.partial(OtherOptions, exploit_std_factor=1.0),
     # Leaves EIC also for points at which nothing can be gained at once.
-    "two_step_any_plan": functools.partial(OtherSettings, least_share=0.0),
+    "two_step_any_plan": functools.partial(OtherOptions, plan_min_eic_share=0.0),
     "two_step_always": AlwaysTwoStep,
     "two_step_lr": _ours(gradient_estimator="likelihood_ratio"),
     "two_step_remaining": _ours(remaining=True),
     "two_step_raw": _ours(output_transform="none"),
     "eic": _ours(acquisition="eic"),
-    # Cashes in at every other ask as two_step does, without looking ahead: no challenger passes.
-    "eic_cashing_in": functools.partial(OtherSettings, least_share=2.0),
+    # Exploits at every other ask as two_step does, without looking ahead: no challenger passes.
+    "eic_cashing_in": functools.partial(OtherOptions, plan_min_eic_share=2.0),
     "eic_matern": functools.partial(_matern, acquisition="eic"),
     "eic_raw": _ours(acquisition="eic", output_transform="none"),
     "eic_log_tail": _ours(acquisition="eic", output_transform="log_tail"),

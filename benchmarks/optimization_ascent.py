@@ -11,25 +11,26 @@ from collections import defaultdict
 
 import numpy as np
 import torch
+from _ours import search_problem
 from _problems import PROBLEMS
 
 from lookahead_sk import TwoStepConstrainedBO
+from lookahead_sk.optimization import SearchOptions
 from lookahead_sk.optimization._maximize import (
-    Settings,
     greedy_batch,
     maximize_two_step,
     mean_value,
-    second_candidates,
+    second_step_candidates,
 )
 
 VARIANTS = {
-    "default (stratified, 15 steps, N = 32)": Settings(),
-    "no ascent, only screening": Settings(max_iter=0),
-    "30 steps": Settings(max_iter=30),
-    "N = 8 fantasies a step": Settings(n_fantasies=8),
-    "N = 128 fantasies a step": Settings(n_fantasies=128),
-    "likelihood ratio": Settings(estimator="likelihood_ratio"),
-    "no safeguard": Settings(significance=-1e9),
+    "default (stratified, 15 steps, N = 32)": SearchOptions(),
+    "no ascent, only screening": SearchOptions(max_iter=0),
+    "30 steps": SearchOptions(max_iter=30),
+    "N = 8 fantasies a step": SearchOptions(n_fantasies=8),
+    "N = 128 fantasies a step": SearchOptions(n_fantasies=128),
+    "likelihood ratio": SearchOptions(estimator="likelihood_ratio"),
+    "no safeguard": SearchOptions(significance=-1e9),
 }
 
 
@@ -44,16 +45,16 @@ def main() -> None:
             n = 8 + 3 * seed if problem.n_features == 2 else 20 + 4 * seed
             x = low + np.random.default_rng(seed).random((n, problem.n_features)) * (high - low)
             optimizer = TwoStepConstrainedBO(problem.bounds, problem.n_constraints, random_state=0)
-            state = optimizer.tell(x, problem.evaluate(x))._problem()
+            state = search_problem(optimizer.tell(x, problem.evaluate(x)))
             if state.incumbent is None:
                 continue
             chosen = []
-            for label, settings in VARIANTS.items():
+            for label, options in VARIANTS.items():
                 start = time.process_time()
-                chosen.append(maximize_two_step(state, settings, 1, seed)[0])
+                chosen.append(maximize_two_step(state, options, 1, seed)[0])
                 seconds[label] += time.process_time() - start
-            greedy, optima = greedy_batch(state, Settings(), 1, seed)
-            candidates = second_candidates(state, optima, Settings(n_candidates=512), 77)
+            greedy, optima = greedy_batch(state, SearchOptions(), 1, seed)
+            candidates = second_step_candidates(state, optima, SearchOptions(n_candidates=512), 77)
             batches = torch.stack([*chosen, greedy])
             values = mean_value(state, candidates, batches, 4096, 5, 0.0)
             for label, value in zip(VARIANTS, values[:-1] / values[-1] - 1, strict=True):

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from _ours import search_problem
 from _peers import LogCEI, QLogEI, Session
 from _problems import Array, Problem
 
 from lookahead_sk import TwoStepConstrainedBO
-from lookahead_sk.optimization import _gradient
+from lookahead_sk.optimization import SearchOptions, _gradient
 from lookahead_sk.optimization._acquisition import log_eic_at, log_feasibility
-from lookahead_sk.optimization._maximize import maximize_eic, second_candidates
+from lookahead_sk.optimization._maximize import maximize_eic, second_step_candidates
 from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._posterior import moments
 
@@ -59,7 +60,7 @@ def our_optimizer(problem: Problem, n: int, **parameters: object) -> TwoStepCons
 
 
 class OurSession:
-    """Ours behind the peers' interface; every ask begins a plan, which is the dearer step."""
+    """Ours behind the peers' interface; every ask begins a plan, the more expensive step."""
 
     def __init__(self, problem: Problem, **parameters: Any) -> None:
         self.optimizer = TwoStepConstrainedBO(
@@ -69,11 +70,10 @@ class OurSession:
     def tell(self, x: Array, y: Array) -> None:
         """Pass on."""
         self.optimizer.tell(x, y)
-        self.optimizer._owes_second_step = False
 
     def ask(self) -> Array:
         """One point."""
-        return self.optimizer.ask()[0]
+        return self.optimizer.ask(plan_pending=False)[0]
 
 
 SESSIONS: dict[str, Callable[[Problem], Session]] = {
@@ -133,11 +133,10 @@ def table_of_growth(repeats: int) -> None:
     problem, last = make_problem(6, 2), None
     for n in (50, 100, 200, 400):
         optimizer = our_optimizer(problem, n)
-        optimizer._fitted()
+        optimizer.predict(optimizer.X_[:1])  # fits the surrogate
 
         def ask(o: TwoStepConstrainedBO = optimizer) -> None:
-            o._pending, o._owes_second_step = o._pending[:0], False
-            o.ask()
+            o.forget_pending().ask(plan_pending=False)
 
         value = seconds(ask, repeats)
         growth = "" if last is None else f"{np.log2(value / last):.2f}"
@@ -161,10 +160,9 @@ def table_of_variance(repeats: int) -> None:
     """Standard deviation of the gradient and variance times seconds, N = 64 fantasies."""
     print("\n| q | estimator | s.d. (norm) | ms a gradient | variance x seconds | bias, z |")
     print("|---|---|---|---|---|---|")
-    problem_of = our_optimizer(make_problem(2, 2), 12)
-    problem = problem_of._problem()
-    optima, _ = maximize_eic(problem, problem_of._settings(), 0)
-    candidates = second_candidates(problem, optima, problem_of._settings(), 0)
+    problem = search_problem(our_optimizer(make_problem(2, 2), 12))
+    optima, _ = maximize_eic(problem, SearchOptions(), 0)
+    candidates = second_step_candidates(problem, optima, SearchOptions(), 0)
     pool = sobol_uniform(512, 2, 4)
     at = moments(problem.posterior, pool)
     chance = torch.exp(log_feasibility(at.mean[1:], at.variance[1:].sqrt()))

@@ -72,7 +72,7 @@ class TwoStepConstrainedSampler(BaseSampler):
     Modelled are the parameters that all completed trials have with the same distribution. Trials
     that other workers run at the moment are taken into account: their points are expected to give
     what the model predicts. The trial of a worker that was killed stays "running" in the study
-    until it is told to be failed; it then keeps new trials away from its own point, and no more.
+    until it is marked as failed; until then it only keeps new trials away from its own point.
 
     Pruned trials, and completed trials that lack a constraint that others have, are left out.
 
@@ -260,10 +260,9 @@ class TwoStepConstrainedSampler(BaseSampler):
             if running:
                 waiting = [to_point(_params_of(t, search_space), search_space) for t in running]
                 optimizer.add_pending(waiting)
-            optimizer._owes_second_step = known.owes_second_step
-            (point,) = optimizer.ask()
-            is_plan = optimizer._owes_second_step
-            study._storage.set_trial_system_attr(trial._trial_id, _PLAN_KEY, is_plan)
+            (point,) = optimizer.ask(plan_pending=known.plan_pending)
+            plan_pending = optimizer.plan_pending_
+            study._storage.set_trial_system_attr(trial._trial_id, _PLAN_KEY, plan_pending)
         return to_params(point, search_space)
 
     def _design(self, number: int, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
@@ -301,7 +300,7 @@ class _Known:
         # As asks do, trials alternate between beginning a plan and ending it, whatever their state.
         plans = [t for t in others if _PLAN_KEY in t.system_attrs]
         last = max(plans, key=lambda t: t.number, default=None)
-        self.owes_second_step = last is not None and bool(last.system_attrs[_PLAN_KEY])
+        self.plan_pending = last is not None and bool(last.system_attrs[_PLAN_KEY])
 
     def _row(self, trial: FrozenTrial, sign: float, learns: bool) -> list[float] | None:
         """Outputs of a trial, to be minimised; None for a trial that is left out."""
@@ -326,7 +325,7 @@ def _others(
 ) -> list[FrozenTrial]:
     """Other trials that have ended, or run and have their parameters decided, in one reading.
 
-    A trial that ends between two readings would be in neither. Pruned trials teach nothing.
+    A trial that ends between two readings would be in neither. Pruned trials have no outcome.
     """
     states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING)
     trials = study._get_trials(deepcopy=False, states=states, use_cache=False)

@@ -22,18 +22,18 @@ def is_all_failed(error: ValueError) -> bool:
     return str(error).lstrip().startswith(_ALL_FAILED)
 
 
-class Ledger:
-    """The order in which batches ran, and the candidates of those that failed as a whole."""
+class BatchLog:
+    """The batches in the order in which they ran, with the candidates of those that failed."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, list[dict[str, Any]] | None]] = []  # size, if failed which
         self.last_error: ValueError | None = None
 
-    def ran(self, n: int) -> None:
+    def add_evaluated(self, n: int) -> None:
         """Note a batch with a result."""
         self.batches.append((n, None))
 
-    def failed(self, candidates: Sequence[dict[str, Any]], error: ValueError) -> None:
+    def add_failed(self, candidates: Sequence[dict[str, Any]], error: ValueError) -> None:
         """Note a batch without one, and warn as scikit-learn does of single failures."""
         self.batches.append((len(candidates), list(candidates)))
         self.last_error = error

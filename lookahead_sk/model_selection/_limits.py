@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
-
-Array = npt.NDArray[np.float64]
 
 
 class NoFeasibleCandidateWarning(UserWarning):
@@ -28,7 +26,7 @@ class Limit:
     low: float
     high: float
 
-    def excesses(self, values: Array) -> Iterator[tuple[Array, float]]:
+    def excesses(self, values: FloatArray) -> Iterator[tuple[FloatArray, float]]:
         """For every closed end: by how much values exceed it (<= 0 is inside), and its size."""
         if math.isfinite(self.high):
             yield values - self.high, abs(self.high) or 1.0
@@ -60,7 +58,7 @@ def read_interval(value: Any, name: str) -> tuple[float, float]:
     return low, high
 
 
-def excess_table(results: Mapping[str, Any], limits: Sequence[Limit]) -> Array:
+def excess_table(results: Mapping[str, Any], limits: Sequence[Limit]) -> FloatArray:
     """Excess over every closed end of every limit, (n, m); feasible where <= 0."""
     n = len(results["params"])
     columns = [
@@ -69,7 +67,7 @@ def excess_table(results: Mapping[str, Any], limits: Sequence[Limit]) -> Array:
     return np.stack(columns, axis=1) if columns else np.empty((n, 0))
 
 
-def violation_of(results: Mapping[str, Any], limits: Sequence[Limit]) -> Array:
+def violation_of(results: Mapping[str, Any], limits: Sequence[Limit]) -> FloatArray:
     """Summed excess in parts of the limits, (n,): 0 is feasible, NaN where a column is NaN."""
     total = np.zeros(len(results["params"]))
     for limit in limits:
@@ -78,7 +76,7 @@ def violation_of(results: Mapping[str, Any], limits: Sequence[Limit]) -> Array:
     return total
 
 
-def column_of(results: Mapping[str, Any], limit: Limit) -> Array:
+def column_of(results: Mapping[str, Any], limit: Limit) -> FloatArray:
     """The limited column of ``cv_results_``, or raise naming those that there are."""
     if limit.column not in results:
         known = [key for key in results if key.startswith(("mean_", "std_"))]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
-from lookahead_sk.model_selection._limits import Array
 from lookahead_sk.optimization import TwoStepConstrainedBO
 from lookahead_sk.optimization._space import Categorical, Integer, make_space
 
@@ -78,7 +78,7 @@ class Proposals:
             fresh += self._unseen(n - len(fresh))
         return fresh
 
-    def record(self, candidates: Sequence[Candidate], outputs: Array) -> None:
+    def record(self, candidates: Sequence[Candidate], outputs: FloatArray) -> None:
         """Tell outcomes to the optimiser.
 
         Parameters
@@ -126,12 +126,12 @@ class Proposals:
             new = [new[i] for i in order[:n]]
         return self._fresh(new)
 
-    def _value(self, candidates: list[Candidate]) -> Array:
+    def _value(self, candidates: list[Candidate]) -> FloatArray:
         if not self.optimizer.__sklearn_is_fitted__():
             return self.rng.random(len(candidates))
         return self.optimizer.acquisition_value(candidates)
 
-    def _cells(self) -> Array | None:
+    def _cells(self) -> FloatArray | None:
         """Every point of a small discrete space, in random order; None for another space."""
         dimensions = self.space.dimensions
         if not all(dimension.is_discrete for dimension in dimensions):

@@ -11,17 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from lookahead_sk._validation import check_choice, check_int
-from lookahead_sk.model_selection._earlier import check_results
 from lookahead_sk.model_selection._limits import NoFeasibleCandidateWarning
 from lookahead_sk.model_selection._metrics import Metrics, read_metrics
 from lookahead_sk.model_selection._proposals import Proposals, read_distributions
-from lookahead_sk.model_selection._run import Results, Run
+from lookahead_sk.model_selection._search_state import Results, SearchState
 from lookahead_sk.model_selection._sklearn import (
     BaseSearchCV,
     _raise_for_params,
     _routing_enabled,
     process_routing,
 )
+from lookahead_sk.model_selection._warm_start import check_results
 from lookahead_sk.optimization import TwoStepConstrainedBO
 
 
@@ -95,7 +95,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         Seed of the candidates.
     error_score : "raise" or numeric, default=nan
         Score of a failed fit. A candidate with a failed fit is never feasible, and is a failed
-        evaluation for the optimiser, which learns to avoid its like.
+        evaluation for the optimiser, which learns to avoid similar ones.
     return_train_score : bool, default=False
         Whether to compute training scores.
 
@@ -169,7 +169,7 @@ class ConstrainedSearchCV(BaseSearchCV):
     True
     """
 
-    # Ours are checked by _check_parameters, in the words of the house.
+    # Our own parameters are checked by _check_parameters.
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         key: value for key, value in BaseSearchCV._parameter_constraints.items() if key != "refit"
     }
@@ -248,18 +248,18 @@ class ConstrainedSearchCV(BaseSearchCV):
             self.__dict__.clear()  # a call that fails changes nothing
             self.__dict__.update(before)
             raise
-        run = self._run
+        state = self._search_state
         self.refit, self.verbose = before["refit"], before["verbose"]
-        for name in ("_run", "_has_bar", "_refits_infeasible"):
+        for name in ("_search_state", "_has_bar", "_refits_infeasible"):
             delattr(self, name)
-        self._describe_best(run)
+        self._describe_best(state)
         return self
 
     def _prepare(self, metrics: Metrics) -> None:
         """Set what only lives during a fit."""
         for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
             delattr(self, name)
-        self._run = Run(metrics, self.initial_results, self.error_score)
+        self._search_state = SearchState(metrics, self.initial_results, self.error_score)
         self._has_bar = self.verbose > 0
         self._refits_infeasible = callable(self.refit) or self.refit == "always"
         # scikit-learn decides by ``refit`` whether to refit; here it depends on the results too.
@@ -341,7 +341,7 @@ class ConstrainedSearchCV(BaseSearchCV):
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Evaluate batches of candidates, each planned with the results of all before it."""
-        run, cv = self._run, _SameSplits(self._checked_cv_orig)
+        state, cv = self._search_state, _SameSplits(self._checked_cv_orig)
         proposals = self._make_proposals()
         n_batches = -(-self.n_iter // self.batch_size)
         search = callback_ctx.subcontext(task_name="search", max_subtasks=n_batches)
@@ -360,15 +360,15 @@ class ConstrainedSearchCV(BaseSearchCV):
                     max_subtasks=len(candidates) * self.n_splits_,
                     sequential_subtasks=False,
                 ).call_on_fit_task_begin(estimator=self)
-                results = run.evaluate(evaluate_candidates, candidates, cv=cv, callback_ctx=task)
-                proposals.record(candidates, run.outputs(results, len(candidates)))
+                results = state.evaluate(evaluate_candidates, candidates, cv=cv, callback_ctx=task)
+                proposals.record(candidates, state.outputs(results, len(candidates)))
                 n_done += len(candidates)
-                bar.set_postfix_str(self._progress(run), refresh=False)
+                bar.set_postfix_str(self._progress(state), refresh=False)
                 bar.update(len(candidates))
                 stops = task.call_on_fit_task_end(estimator=self)
-        run.finish(super()._format_results)
+        state.finish(super()._format_results)
         self.optimizer_ = proposals.optimizer
-        self.n_feasible_ = int(run.latest["is_feasible"].sum())
+        self.n_feasible_ = int(state.latest["is_feasible"].sum())
         if self.n_feasible_ == 0 and not self._refits_infeasible:
             self.refit = False
         search.call_on_fit_task_end(estimator=self)
@@ -377,7 +377,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=2)
         optimizer = TwoStepConstrainedBO(
             read_distributions(self.param_distributions),
-            self._run.metrics.n_constraints,
+            self._search_state.metrics.n_constraints,
             acquisition=self.acquisition,
             n_initial=self.n_initial,
             random_state=int(seeds[0]),
@@ -385,43 +385,43 @@ class ConstrainedSearchCV(BaseSearchCV):
         proposals = Proposals(optimizer, int(seeds[1]))
         if self.initial_results is not None:
             known = self.initial_results["params"]
-            proposals.record(known, self._run.outputs(self.initial_results, len(known)))
+            proposals.record(known, self._search_state.outputs(self.initial_results, len(known)))
         return proposals
 
     @staticmethod
-    def _progress(run: Run) -> str:
-        if not run.latest:
+    def _progress(state: SearchState) -> str:
+        if not state.latest:
             return "no candidate ran yet"
-        feasible = run.latest["is_feasible"]
+        feasible = state.latest["is_feasible"]
         if not feasible.any():
             return "none feasible yet"
-        best = run.latest[f"mean_test_{run.metrics.objective}"][run.best_index(run.latest)]
+        best = state.latest[f"mean_test_{state.metrics.objective}"][state.best_index(state.latest)]
         return f"best {best:.4g}, {feasible.sum()} feasible"
 
     def _format_results(
         self, candidate_params: Any, n_splits: int, out: Any, more_results: Any = None
     ) -> Results:
-        """``cv_results_`` with feasibility, see `Run.format`."""
+        """``cv_results_`` with feasibility, see `SearchState.format`."""
         with warnings.catch_warnings():
             # Each batch would repeat it for all candidates so far: it comes at the end, once.
             warnings.filterwarnings("ignore", "One or more of the", UserWarning)
             make = super()._format_results
-            return self._run.format(make, candidate_params, n_splits, out, more_results)
+            return self._search_state.format(make, candidate_params, n_splits, out, more_results)
 
     def _select_best_index(self, refit: Any, refit_metric: str, results: Results) -> int:
-        """The choice of a callable, or of `Run.best_index`."""
+        """The choice of a callable, or of `SearchState.best_index`."""
         if callable(refit):
             return int(super()._select_best_index(refit, refit_metric, results))
-        return self._run.best_index(results)
+        return self._search_state.best_index(results)
 
-    def _describe_best(self, run: Run) -> None:
+    def _describe_best(self, state: SearchState) -> None:
         """Set ``best_*`` also where scikit-learn leaves them out, and warn if none is feasible."""
         results = self.cv_results_
         if not hasattr(self, "best_index_"):
-            self.best_index_ = run.best_index(results)
+            self.best_index_ = state.best_index(results)
             self.best_params_ = results["params"][self.best_index_]
-        self.best_score_ = float(results[f"mean_test_{run.metrics.objective}"][self.best_index_])
-        if self.n_feasible_ or not run.metrics.limits:
+        self.best_score_ = float(results[f"mean_test_{state.metrics.objective}"][self.best_index_])
+        if self.n_feasible_ or not state.metrics.limits:
             return
         consequence = "It was refitted all the same."
         if self.refit is True:
@@ -429,7 +429,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         warnings.warn(
             f"None of {len(results['params'])} candidates meets the constraints. The least "
             f"violating one is {self.best_params_} "
-            f"({run.describe_violations(results, self.best_index_)}). {consequence} "
+            f"({state.describe_violations(results, self.best_index_)}). {consequence} "
             "Raise n_iter, widen the search space or loosen a limit.",
             NoFeasibleCandidateWarning,
             stacklevel=3,

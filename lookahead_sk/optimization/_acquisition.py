@@ -1,12 +1,12 @@
 r"""Constrained expected improvement and its two-step value 2-OPT-C.
 
 Source: Zhang, Zhang and Frazier, "Constrained two-step look-ahead Bayesian optimization",
-NeurIPS 2021. With :math:`f^*_1` the incumbent after step one,
+NeurIPS 2021. With :math:`f^*_1` the incumbent after the first step,
 
 .. math:: \alpha(X_1) = E_Y[(f^* - f^*_1(Y)) + \max_{x_2} EIC_1(x_2; X_1, Y, f^*_1)]
 
 Improvement is that of the *latent* functions: a fantasy Y is a draw of the latent values at X1, and
-step two conditions on it without noise. Value, closed form and gradients all mean this quantity.
+the second step conditions on it without noise. Value, closed form and gradients all mean this.
 While nothing is feasible (``incumbent=None``) improvement is replaced by feasibility, the limit for
 a large penalty: the value is the chance of a feasible point within two steps.
 
@@ -29,7 +29,12 @@ import torch
 from torch import Tensor
 
 from lookahead_sk.optimization._normal import log_h, log_ndtr
-from lookahead_sk.optimization._posterior import Moments, Posterior, StepOne, step_one
+from lookahead_sk.optimization._posterior import (
+    LookaheadUpdate,
+    Moments,
+    Posterior,
+    lookahead_update,
+)
 
 
 def log_expected_improvement(mean: Tensor, std: Tensor, incumbent: float | Tensor) -> Tensor:
@@ -108,16 +113,16 @@ def log_eic_at(at: Moments, incumbent: float | None) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Step one seen through fantasies, in units of exp(shift)."""
+class FirstStepResult:
+    """What the first step gains in every fantasy, in the units of the objective."""
 
     improvement: Tensor  # (N, S), f* - f*_1; with no incumbent 1 if some point is feasible
     incumbent: Tensor | None  # (N, S), f*_1
-    is_open: Tensor  # (N, S), False where step two has nothing left to gain
+    is_open: Tensor  # (N, S), False where the second step has nothing left to gain
 
 
-def outcome(values: Tensor, incumbent: float | None) -> Outcome:
-    """Incumbent and improvement after step one.
+def first_step_result(values: Tensor, incumbent: float | None) -> FirstStepResult:
+    """Incumbent and improvement after the first step.
 
     Parameters
     ----------
@@ -128,68 +133,68 @@ def outcome(values: Tensor, incumbent: float | None) -> Outcome:
 
     Returns
     -------
-    Outcome
+    FirstStepResult
         Improvement in the units of the objective, and the new incumbent.
     """
     feasible = (values[:, :, 1:] <= 0).all(-2)  # (N, S, q)
     if incumbent is None:
         found = feasible.any(-1)
-        return Outcome(found.to(values.dtype), None, ~found)
+        return FirstStepResult(found.to(values.dtype), None, ~found)
     objective = torch.where(feasible, values[:, :, 0], torch.full_like(values[:, :, 0], incumbent))
     best = objective.amin(-1).clamp_max(incumbent)
-    return Outcome(incumbent - best, best, torch.ones_like(best, dtype=torch.bool))
+    return FirstStepResult(incumbent - best, best, torch.ones_like(best, dtype=torch.bool))
 
 
-def best_candidate(step: StepOne, z: Tensor, incumbent: Tensor | None) -> Tensor:
+def best_candidate(update: LookaheadUpdate, z: Tensor, incumbent: Tensor | None) -> Tensor:
     """Index of the best second point for every fantasy.
 
     Parameters
     ----------
-    step : StepOne
-        Step one and what it tells about the g candidates.
+    update : LookaheadUpdate
+        The first step and what it tells about the g candidates.
     z : Tensor of shape (N, S, J, q)
         Standard normals of the fantasies.
     incumbent : Tensor of shape (N, S) or None
-        Incumbent after step one.
+        Incumbent after the first step.
 
     Returns
     -------
     Tensor of shape (N, S)
-        Argmax over the candidates of the constrained expected improvement of step two.
+        Argmax over the candidates of the constrained expected improvement of the second step.
     """
     with torch.no_grad():
-        mean = step.mean_z + torch.einsum("nsjq,sjqg->nsjg", z, step.gain)
+        mean = update.mean_z + torch.einsum("nsjq,sjqg->nsjg", z, update.gain)
         limit = None if incumbent is None else incumbent.unsqueeze(-1)
-        return log_eic(mean, step.variance.sqrt().expand_as(mean), limit).argmax(-1)
+        return log_eic(mean, update.variance.sqrt().expand_as(mean), limit).argmax(-1)
 
 
-def second_step(
-    step: StepOne, z: Tensor, chosen: Tensor, incumbent: Tensor | None, shift: float
+def second_step_eic(
+    update: LookaheadUpdate, z: Tensor, chosen: Tensor, incumbent: Tensor | None, shift: float
 ) -> Tensor:
     """Constrained expected improvement of the chosen second points.
 
     Parameters
     ----------
-    step : StepOne
-        Step one and what it tells about the g candidates.
+    update : LookaheadUpdate
+        The first step and what it tells about the g candidates.
     z : Tensor of shape (N, S, J, q)
         Standard normals of the fantasies.
     chosen : Tensor of shape (N, S)
         Candidate of every fantasy, held fixed (envelope theorem).
     incumbent : Tensor of shape (N, S) or None
-        Incumbent after step one.
+        Incumbent after the first step.
     shift : float
         Log of the unit of the result.
 
     Returns
     -------
     Tensor of shape (N, S)
-        ``EIC_1 / exp(shift)``, differentiable in X1 through ``step`` and ``z``.
+        ``EIC_1 / exp(shift)``, differentiable in X1 through ``update`` and ``z``.
     """
     batch = torch.arange(chosen.shape[1], device=chosen.device)
-    gain = step.gain.permute(0, 3, 1, 2)[batch, chosen]  # (N, S, J, q)
-    mean = step.mean_z.T[chosen] + (gain * z).sum(-1)  # (N, S, J)
-    std = step.variance.transpose(-1, -2)[batch, chosen].sqrt()
+    gain = update.gain.permute(0, 3, 1, 2)[batch, chosen]  # (N, S, J, q)
+    mean = update.mean_z.T[chosen] + (gain * z).sum(-1)  # (N, S, J)
+    std = update.variance.transpose(-1, -2)[batch, chosen].sqrt()
     limit = None if incumbent is None else incumbent.unsqueeze(-1)
     return torch.exp(log_eic(mean.unsqueeze(-1), std.unsqueeze(-1), limit).squeeze(-1) - shift)
 
@@ -209,9 +214,9 @@ def two_step_samples(
     posterior : Posterior
         The conditioned processes.
     batches : Tensor of shape (S, q, d)
-        Points of step one.
+        Points of the first step.
     candidates : Moments
-        Moments at the candidates of step two.
+        Moments at the candidates of the second step.
     normals : Tensor of shape (N, J, q)
         Standard normals, common to all batches.
     incumbent : float or None
@@ -223,18 +228,18 @@ def two_step_samples(
     -------
     Tensor of shape (N, S)
         Gamma; its mean over fantasies is the two-step value. For q = 1 the first step is in closed
-        form, so that only step two varies between fantasies.
+        form, so that only the second step varies between fantasies.
     """
     with torch.no_grad():
-        step = step_one(posterior, batches, candidates)
+        update = lookahead_update(posterior, batches, candidates)
         z = normals.unsqueeze(1).expand(-1, len(batches), -1, -1)
-        values = fantasies(step, z)
-        after = outcome(values, incumbent)
-        chosen = best_candidate(step, z, after.incumbent)
-        later = second_step(step, z, chosen, after.incumbent, shift) * after.is_open
+        values = fantasies(update, z)
+        after = first_step_result(values, incumbent)
+        chosen = best_candidate(update, z, after.incumbent)
+        second = second_step_eic(update, z, chosen, after.incumbent, shift) * after.is_open
         if batches.shape[1] == 1:
-            return later + torch.exp(first_step(step, incumbent) - shift)
-        return later + after.improvement * unit_of(shift, later)
+            return second + torch.exp(first_step_log_eic(update, incumbent) - shift)
+        return second + after.improvement * unit_of(shift, second)
 
 
 def unit_of(shift: float, like: Tensor) -> Tensor:
@@ -242,11 +247,11 @@ def unit_of(shift: float, like: Tensor) -> Tensor:
     return torch.exp(torch.as_tensor(-shift, dtype=like.dtype, device=like.device))
 
 
-def fantasies(step: StepOne, z: Tensor) -> Tensor:
+def fantasies(update: LookaheadUpdate, z: Tensor) -> Tensor:
     """Latent outputs at X1 for standard normals, both (N, S, J, q)."""
-    return step.mean + torch.einsum("sjqp,nsjp->nsjq", step.factor, z)
+    return update.mean + torch.einsum("sjqp,nsjp->nsjq", update.factor, z)
 
 
-def first_step(step: StepOne, incumbent: float | None) -> Tensor:
+def first_step_log_eic(update: LookaheadUpdate, incumbent: float | None) -> Tensor:
     """Log constrained expected improvement of single points, q = 1, (S,)."""
-    return log_eic(step.mean, step.factor.squeeze(-1), incumbent).squeeze(-1)
+    return log_eic(update.mean, update.factor.squeeze(-1), incumbent).squeeze(-1)

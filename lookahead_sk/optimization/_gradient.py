@@ -19,10 +19,10 @@ instead of sampling them:
 =========  =============  ==========================================================
 symbol     shape          meaning
 =========  =============  ==========================================================
-X1         (S, q, d)      batches of step one
+X1         (S, q, d)      batches of the first step
 uniform    (N, J, q)      scrambled Sobol points, common to all batches
 Gamma      (N, S)         two-step improvement of a fantasy
-V          (N, S)         its part of step two
+V          (N, S)         its part of the second step
 b          (N, S)         leave-one-out mean of Gamma
 =========  =============  ==========================================================
 """
@@ -37,16 +37,21 @@ from torch import Tensor
 from lookahead_sk.optimization._acquisition import (
     best_candidate,
     fantasies,
-    first_step,
-    outcome,
-    second_step,
+    first_step_log_eic,
+    first_step_result,
+    second_step_eic,
     unit_of,
 )
 from lookahead_sk.optimization._normal import log_ndtr, truncated_above, truncated_below
-from lookahead_sk.optimization._posterior import Moments, Posterior, StepOne, step_one
+from lookahead_sk.optimization._posterior import (
+    LookaheadUpdate,
+    Moments,
+    Posterior,
+    lookahead_update,
+)
 
 Estimate = tuple[Tensor, Tensor]  # value (S,), gradient (S, q, d)
-Loss = Callable[[StepOne, Tensor, float | None, float], tuple[Tensor, Tensor]]
+Loss = Callable[[LookaheadUpdate, Tensor, float | None, float], tuple[Tensor, Tensor]]
 
 
 def _estimate(
@@ -60,8 +65,8 @@ def _estimate(
 ) -> Estimate:
     """Value and gradient of a surrogate loss whose gradient is that of the value."""
     x = batches.detach().requires_grad_(True)
-    step = step_one(posterior, x, candidates)
-    value, surrogate = loss(step, uniform, incumbent, shift)  # (S,), (S,)
+    update = lookahead_update(posterior, x, candidates)
+    value, surrogate = loss(update, uniform, incumbent, shift)  # (S,), (S,)
     (gradient,) = torch.autograd.grad(surrogate.sum(), x)
     return value.detach(), gradient
 
@@ -81,9 +86,9 @@ def likelihood_ratio(
     posterior : Posterior
         The conditioned processes.
     batches : Tensor of shape (S, q, d)
-        Points of step one.
+        Points of the first step.
     candidates : Moments
-        Moments at the candidates of step two.
+        Moments at the candidates of the second step.
     uniform : Tensor of shape (N, J, q)
         Uniform deviates, common to all batches.
     incumbent : float or None
@@ -104,22 +109,22 @@ def likelihood_ratio(
 
 
 def _likelihood_ratio_loss(
-    step: StepOne, uniform: Tensor, incumbent: float | None, shift: float
+    update: LookaheadUpdate, uniform: Tensor, incumbent: float | None, shift: float
 ) -> tuple[Tensor, Tensor]:
-    n_batches = step.mean.shape[0]
+    n_batches = update.mean.shape[0]
     normals = torch.special.ndtri(uniform).unsqueeze(1).expand(-1, n_batches, -1, -1)
-    values = fantasies(step, normals).detach()
+    values = fantasies(update, normals).detach()
     # With the values fixed, the normals that produce them carry the dependence on X1.
-    z = _whiten(step.factor, values - step.mean)
-    after = outcome(values, incumbent)
-    chosen = best_candidate(step, normals, after.incumbent)
-    later = second_step(step, z, chosen, after.incumbent, shift) * after.is_open
-    score = _log_density(step, z, incumbent)
-    if step.mean.shape[-1] == 1:
-        now = torch.exp(first_step(step, incumbent) - shift)  # exact: only V is sampled
-        return now + later.mean(0), now + _score_loss(later, later, score)
-    total = later + after.improvement * unit_of(shift, later)
-    return total.mean(0), _score_loss(total, later, score)
+    z = _whiten(update.factor, values - update.mean)
+    after = first_step_result(values, incumbent)
+    chosen = best_candidate(update, normals, after.incumbent)
+    second = second_step_eic(update, z, chosen, after.incumbent, shift) * after.is_open
+    score = _log_density(update, z, incumbent)
+    if update.mean.shape[-1] == 1:
+        first = torch.exp(first_step_log_eic(update, incumbent) - shift)  # exact: only V is sampled
+        return first + second.mean(0), first + _score_loss(second, second, score)
+    total = second + after.improvement * unit_of(shift, second)
+    return total.mean(0), _score_loss(total, second, score)
 
 
 def _whiten(factor: Tensor, residual: Tensor) -> Tensor:
@@ -140,9 +145,9 @@ def _score_loss(total: Tensor, smooth: Tensor, score: Tensor) -> Tensor:
     return (smooth + (fixed - baseline) * score).mean(0)
 
 
-def _log_density(step: StepOne, z: Tensor, incumbent: float | None) -> Tensor:
+def _log_density(update: LookaheadUpdate, z: Tensor, incumbent: float | None) -> Tensor:
     """Log density of the fantasies up to a constant, (N, S)."""
-    log_det = torch.log(torch.diagonal(step.factor, dim1=-2, dim2=-1)).sum(-1)  # (S, J)
+    log_det = torch.log(torch.diagonal(update.factor, dim1=-2, dim2=-1)).sum(-1)  # (S, J)
     per_output = -0.5 * z.square().sum(-1) - log_det  # (N, S, J)
     first = 0 if incumbent is not None else 1  # feasibility does not depend on the objective
     return per_output[..., first:].sum(-1)
@@ -161,16 +166,16 @@ def pathwise(
 
 
 def _pathwise_loss(
-    step: StepOne, uniform: Tensor, incumbent: float | None, shift: float
+    update: LookaheadUpdate, uniform: Tensor, incumbent: float | None, shift: float
 ) -> tuple[Tensor, Tensor]:
-    z = torch.special.ndtri(uniform).unsqueeze(1).expand(-1, step.mean.shape[0], -1, -1)
-    after = outcome(fantasies(step, z), incumbent)
-    chosen = best_candidate(step, z, after.incumbent)
-    later = second_step(step, z, chosen, after.incumbent, shift) * after.is_open
-    if step.mean.shape[-1] == 1:
-        total = later.mean(0) + torch.exp(first_step(step, incumbent) - shift)
+    z = torch.special.ndtri(uniform).unsqueeze(1).expand(-1, update.mean.shape[0], -1, -1)
+    after = first_step_result(fantasies(update, z), incumbent)
+    chosen = best_candidate(update, z, after.incumbent)
+    second = second_step_eic(update, z, chosen, after.incumbent, shift) * after.is_open
+    if update.mean.shape[-1] == 1:
+        total = second.mean(0) + torch.exp(first_step_log_eic(update, incumbent) - shift)
     else:
-        total = (later + after.improvement * unit_of(shift, later)).mean(0)
+        total = (second + after.improvement * unit_of(shift, second)).mean(0)
     return total, total
 
 
@@ -193,9 +198,9 @@ def stratified(
 
 
 def _strata_loss(
-    step: StepOne, uniform: Tensor, incumbent: float | None, shift: float
+    update: LookaheadUpdate, uniform: Tensor, incumbent: float | None, shift: float
 ) -> tuple[Tensor, Tensor]:
-    mean, std = step.mean[..., 0], step.factor[..., 0, 0]  # (S, J)
+    mean, std = update.mean[..., 0], update.factor[..., 0, 0]  # (S, J)
     bound = (-mean / std)[:, 1:]  # (S, m)
     stratum, weight = _deal_strata(bound, len(uniform))  # (N,), (N, S)
     u = uniform[..., 0].unsqueeze(1).expand(-1, len(mean), -1)  # (N, S, J)
@@ -207,16 +212,16 @@ def _strata_loss(
     limited = torch.where(above, truncated_above(u[..., 1:], bound), limited)
     z = torch.cat([free[..., :1], limited], dim=-1)  # (N, S, J)
     is_feasible = (stratum == bound.shape[1]).unsqueeze(-1)  # (N, 1), exact in spite of rounding
-    now = torch.exp(first_step(step, incumbent) - shift)
+    first = torch.exp(first_step_log_eic(update, incumbent) - shift)
     if incumbent is None:
         best, is_open = None, ~is_feasible
     else:
         objective = (mean[:, 0] + std[:, 0] * z[..., 0]).clamp_max(incumbent)
         best = torch.where(is_feasible, objective, torch.full_like(objective, incumbent))
         is_open = torch.ones_like(is_feasible)
-    chosen = best_candidate(step, z.unsqueeze(-1), best)
-    later = second_step(step, z.unsqueeze(-1), chosen, best, shift) * is_open
-    total = now + (weight * later).sum(0)
+    chosen = best_candidate(update, z.unsqueeze(-1), best)
+    second = second_step_eic(update, z.unsqueeze(-1), chosen, best, shift) * is_open
+    total = first + (weight * second).sum(0)
     return total, total
 
 
@@ -253,12 +258,12 @@ def _allocate(share: Tensor, n: int) -> Tensor:
 
 
 def _pattern_loss(
-    step: StepOne, uniform: Tensor, incumbent: float | None, shift: float
+    update: LookaheadUpdate, uniform: Tensor, incumbent: float | None, shift: float
 ) -> tuple[Tensor, Tensor]:
-    n_batches = step.mean.shape[0]
+    n_batches = update.mean.shape[0]
     normals = torch.special.ndtri(uniform).unsqueeze(1).expand(-1, n_batches, -1, -1)
-    z, log_pattern, is_feasible = _along_pattern(step, normals)
-    objective = fantasies(step, z)[:, :, 0]  # (N, S, q)
+    z, log_pattern, is_feasible = _along_pattern(update, normals)
+    objective = fantasies(update, z)[:, :, 0]  # (N, S, q)
     if incumbent is None:
         found = is_feasible.any(-1)
         gained, best, is_open = found.to(z.dtype), None, ~found
@@ -266,13 +271,13 @@ def _pattern_loss(
         masked = torch.where(is_feasible, objective, torch.full_like(objective, incumbent))
         best = masked.amin(-1).clamp_max(incumbent)
         gained, is_open = incumbent - best, torch.ones_like(best, dtype=torch.bool)
-    chosen = best_candidate(step, z, best)
-    later = second_step(step, z, chosen, best, shift) * is_open
-    total = later + gained * unit_of(shift, later)
+    chosen = best_candidate(update, z, best)
+    second = second_step_eic(update, z, chosen, best, shift) * is_open
+    total = second + gained * unit_of(shift, second)
     return total.mean(0), _score_loss(total, total, log_pattern)
 
 
-def _along_pattern(step: StepOne, normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _along_pattern(update: LookaheadUpdate, normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rewrite normals as pattern and truncated normals that move with X1.
 
     Returns the normals (N, S, J, q) with their derivative in X1, the log probability of the pattern
@@ -283,10 +288,10 @@ def _along_pattern(step: StepOne, normals: Tensor) -> tuple[Tensor, Tensor, Tens
     log_pattern = normals.new_zeros(normals.shape[:2])
     is_feasible: list[Tensor] = []
     for i in range(normals.shape[-1]):
-        mean = step.mean[..., i].expand(normals.shape[:3])
+        mean = update.mean[..., i].expand(normals.shape[:3])
         for k, column in enumerate(columns):
-            mean = mean + step.factor[..., i, k] * column
-        bound = (-mean / step.factor[..., i, i])[..., 1:]  # (N, S, m)
+            mean = mean + update.factor[..., i, k] * column
+        bound = (-mean / update.factor[..., i, i])[..., 1:]  # (N, S, m)
         raw = normals[..., 1:, i]
         holds = raw <= bound.detach()
         side = torch.where(holds, 1.0, -1.0).to(raw.dtype)

@@ -1,7 +1,7 @@
-"""Covariance functions in torch, one set of hyper-parameters an output.
+"""Covariance functions in torch, one set of hyper-parameters per output.
 
 Source: Rasmussen and Williams, "Gaussian processes for machine learning", 2006, chapter 4. Each
-class is the torch twin of the scikit-learn kernel of the same name; `_surrogate` lifts them.
+class computes what the scikit-learn kernel of the same name does.
 
 ============  ===========  ==========================================
 symbol        shape        meaning
@@ -70,7 +70,7 @@ class RBF(_Stationary):
 
 @dataclass(frozen=True)
 class Matern(_Stationary):
-    """Matern with nu in {1/2, 3/2, 5/2, inf}, one an output, eq. (4.17)."""
+    """Matern with nu in {1/2, 3/2, 5/2, inf}, one per output, eq. (4.17)."""
 
     nu: tuple[float, ...]  # J
 

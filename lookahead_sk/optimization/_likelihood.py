@@ -8,7 +8,7 @@ D do not change during a fit; scikit-learn rebuilds them, and an (n, n, p) gradi
 symbol  shape       meaning
 ======  ==========  ====================================
 theta   (d + 2,)    log of c, of the length-scales, of sigma^2
-D       (d, n, n)   squared differences, one a feature
+D       (d, n, n)   squared differences, one per feature
 ======  ==========  ====================================
 """
 
@@ -17,34 +17,33 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import lapack
 
-Array = npt.NDArray[np.float64]
+from lookahead_sk._typing import FloatArray
 
 
-def squared_differences(x: Array) -> Array:
+def squared_differences(x: FloatArray) -> FloatArray:
     """D of points (n, d), flattened to (d, n n)."""
     d = x.shape[1]
     return np.ascontiguousarray(((x[:, None] - x[None]) ** 2).transpose(2, 0, 1)).reshape(d, -1)
 
 
-def _matern(r2: Array) -> tuple[Array, Array]:
+def _matern(r2: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Matern 5/2 and f, where d k / d log l_k = f D_k / l_k^2."""
     r = np.sqrt(5 * r2)
     decay = np.exp(-r)
     return decay * (1 + r + r2 * (5 / 3)), decay * (1 + r) * (5 / 3)
 
 
-def _squared_exponential(r2: Array) -> tuple[Array, Array]:
+def _squared_exponential(r2: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Squared exponential and f, where d k / d log l_k = f D_k / l_k^2."""
     decay = np.exp(-0.5 * r2)
     return decay, decay
 
 
 def matern_log_likelihood(
-    theta: Array, differences: Array, y: Array, jitter: float, nu: float
-) -> tuple[float, Array]:
+    theta: FloatArray, differences: FloatArray, y: FloatArray, jitter: float, nu: float
+) -> tuple[float, FloatArray]:
     """Log marginal likelihood and its gradient.
 
     Parameters

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import resolve_device
-from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk._typing import BoolArray, FloatArray
+from lookahead_sk._validation import check_choice, check_int, reject
 from lookahead_sk.optimization import _persistence
-from lookahead_sk.optimization._acquisition import log_eic_at
-from lookahead_sk.optimization._gradient import ESTIMATORS
-from lookahead_sk.optimization._history import HistoryMixin
-from lookahead_sk.optimization._lift import check_kernel
-from lookahead_sk.optimization._maximize import (
-    Problem,
-    Settings,
-    believe,
-    greedy_batch,
-    maximize_eic,
-    maximize_two_step,
-    mean_value,
-    second_candidates,
+from lookahead_sk.optimization._acquisition_map import (
+    eic_gradient,
+    eic_value,
+    two_step_gradient,
+    two_step_value,
 )
-from lookahead_sk.optimization._normal import sobol_uniform
-from lookahead_sk.optimization._posterior import moments
-from lookahead_sk.optimization._predict import log_density, predict_moments
+from lookahead_sk.optimization._design import next_design
+from lookahead_sk.optimization._gradient import ESTIMATORS
+from lookahead_sk.optimization._kernel_conversion import check_kernel
+from lookahead_sk.optimization._next_batch import search_batch
+from lookahead_sk.optimization._predictive import log_density, predict_moments
+from lookahead_sk.optimization._problem import (
+    Problem,
+    SearchOptions,
+    condition_on_pending,
+    make_problem,
+)
+from lookahead_sk.optimization._run_state import RunState, check_outputs, feasible_rows
 from lookahead_sk.optimization._space import (
-    Array,
     Space,
-    describe_bounds,
     make_space,
-    restore_bounds,
     spanned_box,
 )
 from lookahead_sk.optimization._surrogate import (
@@ -47,22 +48,15 @@ from lookahead_sk.optimization._surrogate import (
     to_device,
 )
 
-_MAX_REDRAWS = 256  # of designed points that were asked for before
-# Joint optimisation of more points than this costs more than it gains; the rest follows in turn.
-_LARGEST_JOINT_BATCH = 8
-_ANCHORS = 4
-_VALUE_FANTASIES = 512
-_LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
-
-class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
+class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     """Two-step lookahead constrained Bayesian optimisation, by ask and tell.
 
     Minimises an expensive objective subject to expensive constraints ``c <= 0`` that are observed
     together with it. The next experiment is the one after which *two* evaluations are expected to
     improve the best feasible value most; constrained expected improvement (EIC), which looks one
     evaluation ahead, is left only when the gain is statistically significant. Every other ask is
-    the second step of a plan and cashes in: it goes for what the model believes to be best [2]_, by
+    the second step of a plan and exploits: it goes for what the model expects to be best [2]_, by
     maximising EIC with standard deviations of a tenth, if that keeps half of EIC's maximum;
     otherwise, and while nothing is feasible, it maximises EIC.
 
@@ -83,7 +77,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     kernel : scikit-learn kernel, default=None
         Covariance of every output, on the unit cube; RBF, Matern (1/2, 3/2, 5/2, inf),
         RationalQuadratic, Constant, White, their sums and products. None: Matern 5/2 or its limit,
-        the squared exponential, whichever has more evidence, output by output; one length-scale a
+        the squared exponential, whichever has more evidence, output by output; one length-scale per
         dimension, times a variance, plus white noise.
     output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
         Monotone map of the outputs before the Gaussian process. "auto" lets the evidence choose,
@@ -93,7 +87,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     n_initial : int, default=None
         Size of the initial Sobol design; None: ``max(5, d + 1)``.
     n_fantasies : int, default=32
-        Imagined outcomes a step of the ascent; the final comparison uses more.
+        Fantasies (imagined outcomes) a step of the ascent; the final comparison uses more.
     n_restarts : int, default=6
         Starts of the ascents.
     max_iter : int, default=15
@@ -103,7 +97,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Seed of design and acquisition.
     verbose : int, default=0
-        1 prints a line an ask.
+        1 prints a line per ask.
 
     Attributes
     ----------
@@ -119,6 +113,12 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         Which evaluated points are feasible.
     pending_ : ndarray of shape (p, d) or list of dict
         Points asked for and not told yet.
+    plan_pending_ : bool
+        Whether the next ask is the second step of a plan.
+    space_ : Space
+        The search space, once there has been an ask, a tell or a fit.
+    seed_ : int
+        Seed of design and acquisition, drawn from ``random_state``.
     n_features_in_ : int
         Number of variables d.
     n_iter_ : int
@@ -132,7 +132,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     -----
     One ask costs O((1 + m) n^3) an iteration of the surrogate's fit and O((1 + m) n^2) a point of
     the acquisition; the number of fantasies does not multiply n. *Improvement* is that of the
-    latent functions: imagined outcomes carry no observation noise. Under noise the incumbent is the
+    latent functions: fantasies carry no observation noise. Under noise the incumbent is the
     smallest posterior mean among the points observed feasible.
 
     References
@@ -154,6 +154,9 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
     >>> bool(opt.best_y_ < 2.1)
     True
     """
+
+    _state: RunState | None = None  # None before the first ask, tell or fit
+    _surrogate: Surrogate | None = None  # cached: the fit to the data of the state
 
     def __init__(
         self,
@@ -194,7 +197,72 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = self.n_constraints != 0
         return tags
 
-    def ask(self, n_points: int | None = None, remaining: int | None = None) -> Any:
+    @property
+    def X_(self) -> Any:
+        """Evaluated points."""
+        return np.empty((0, 0)) if self._state is None else self._state.told
+
+    @property
+    def y_(self) -> FloatArray:
+        """Outputs of the evaluated points, (n, 1 + m)."""
+        if self._state is None:
+            return np.empty((0, 1 + self.n_constraints))
+        return self._state.outputs
+
+    @property
+    def is_feasible_(self) -> BoolArray:
+        """Which evaluated points are feasible."""
+        return feasible_rows(self.y_)
+
+    @property
+    def best_x_(self) -> Any:
+        """Best feasible point, None while there is none."""
+        if self._state is None or self._state.best_index is None:
+            return None
+        return self._state.told[self._state.best_index]
+
+    @property
+    def best_y_(self) -> float:
+        """Objective of the best feasible point, NaN while there is none."""
+        if self._state is None or self._state.best_index is None:
+            return float("nan")
+        return float(self._state.outputs[self._state.best_index, 0])
+
+    @property
+    def pending_(self) -> Any:
+        """Points asked for and not told yet."""
+        if self._state is None:
+            return np.empty((0, 0))
+        return self._state.space.decode(self._state.pending)
+
+    @property
+    def plan_pending_(self) -> bool:
+        """Whether the next ask is the second step of a plan."""
+        return self._state is not None and self._state.plan_pending
+
+    @property
+    def space_(self) -> Space:
+        """The search space."""
+        return self._missing("space_") if self._state is None else self._state.space
+
+    @property
+    def seed_(self) -> int:
+        """Seed of design and acquisition."""
+        return self._missing("seed_") if self._state is None else self._state.seed
+
+    def _missing(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is an evaluation to learn from."""
+        return self._state is not None and self._state.has_data
+
+    def ask(
+        self,
+        n_points: int | None = None,
+        remaining: int | None = None,
+        plan_pending: bool | None = None,
+    ) -> Any:
         """Return the next points to evaluate.
 
         Parameters
@@ -204,6 +272,10 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         remaining : int, optional
             Evaluations left in the budget, this ask's included. With no evaluation left after this
             ask there is no second step, and EIC is maximised.
+        plan_pending : bool, optional
+            Whether this ask is the second step of a plan; by default as ``plan_pending_`` says. For
+            those who keep it elsewhere, such as a study that many workers share; False begins a
+            plan at every ask.
 
         Returns
         -------
@@ -219,21 +291,19 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         q = check_int(self.batch_size if n_points is None else n_points, "n_points", 1)
         if remaining is not None:
             check_int(remaining, "remaining", 1)
-        before = dict(vars(self))
-        try:
-            self._begin()
-            with few_threads(len(self._unit)):
-                unit = self._next(q, is_last=remaining is not None and remaining <= q)
-            points = self.space_.decode(unit)
-            # As `tell` will read them: where floats are coarse, a point is not quite its own.
-            self._pending = np.concatenate([self._pending, self.space_.encode(points)])
-            self._n_asked += 1
-        except BaseException:  # an interrupted ask has not happened: arrays are never written to
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        check_choice(plan_pending, "plan_pending", (True, False, None))
+        state = self._begun(self._known_space())
+        if plan_pending is not None:
+            state = replace(state, plan_pending=plan_pending)
+        with few_threads(len(state.unit)):
+            is_last = remaining is not None and remaining <= q
+            unit, state, surrogate = self._next(state, q, is_last)
+        points = state.space.decode(unit)
+        # As `tell` will read them: where floats are coarse, a point is not quite its own.
+        state = state.with_asked(state.space.encode(points))
+        self._assign(state, surrogate)
         if self.verbose:
-            print(f"ask {self._n_asked}: {points}")  # noqa: T201
+            print(f"ask {state.n_asked}: {points}")  # noqa: T201
         return points
 
     def tell(self, X: Any, y: Any) -> Self:
@@ -257,11 +327,46 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             If a point or a shape is invalid; nothing is added then.
         """
         self._check_parameters()
-        space = self.space_ if hasattr(self, "space_") else self._make_space()
+        space = self._known_space()
         unit = space.encode(X)
-        outputs = self._check_outputs(y, len(unit))
-        self._begin()
-        self._append(self._as_told(X), unit, outputs)
+        outputs = check_outputs(y, len(unit), self.n_constraints)
+        self._assign(self._begun(space).with_told(X, unit, outputs))
+        return self
+
+    def add_pending(self, X: Any) -> Self:
+        """Wait for points that someone else asked for, as for points of one's own.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d) or list of dict
+            Points inside the bounds.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or a point is invalid; nothing is added then.
+        """
+        self._check_parameters()
+        space = self._known_space()
+        unit = space.encode(X)
+        self._assign(self._begun(space).with_pending(unit), self._surrogate)
+        return self
+
+    def forget_pending(self) -> Self:
+        """Drop the points asked for and not told: their outcomes will never come.
+
+        Returns
+        -------
+        Self
+            The optimiser.
+        """
+        if self._state is not None:
+            self._state = self._state.without_pending()
         return self
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -293,14 +398,14 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             y = column_or_1d(y, warn=True)  # what scikit-learn's regressors say of such a y
         space = make_space(spanned_box(X)) if self.bounds is None else self._make_space()
         unit = space.encode(X)
-        outputs = self._check_outputs(y, len(unit))
+        outputs = check_outputs(y, len(unit), self.n_constraints)
         if np.isnan(outputs).any(axis=1).all():
             reject("y", "outputs with at least one row without NaN", outputs)
         check_kernel(self.kernel, space.n_unit)
-        self._reset(space)
-        self._append(self._as_told(X), unit, outputs)
-        self._surrogate = self._fit_surrogate()
-        self.n_iter_ = self._surrogate.n_iter
+        state = self._new_state(space).with_told(X, unit, outputs)
+        surrogate = self._fit_surrogate(state)
+        self.n_iter_ = surrogate.n_iter
+        self._assign(state, surrogate)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -360,11 +465,11 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             Mean over points of the sum over outputs, nats; failed rows are left out.
         """
         unit = self._encode_for_prediction(X)
-        outputs = self._check_outputs(y, len(unit))
+        outputs = check_outputs(y, len(unit), self.n_constraints)
         ran = ~np.isnan(outputs).any(axis=1)
         return float(log_density(self._fitted(), unit[ran], outputs[ran]).mean())
 
-    def acquisition_value(self, X: Any) -> Array:
+    def acquisition_value(self, X: Any) -> FloatArray:
         """Acquisition of single points, in the units of the transformed objective.
 
         Parameters
@@ -378,18 +483,13 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
             Expected improvement of the next two evaluations, or EIC; while nothing is feasible the
             chance of a feasible point.
         """
-        problem, settings = self._problem(), self._settings()
-        points = self._tensor(self.space_.encode(X))
+        problem = self._problem()
+        unit = self.space_.encode(X)
         if self.acquisition == "eic":
-            at = moments(problem.posterior, points)
-            return torch.exp(log_eic_at(at, problem.incumbent)).cpu().numpy()
-        optima, _ = maximize_eic(problem, settings, self.seed_)
-        candidates = second_candidates(problem, optima, settings, self.seed_)
-        batches = points.unsqueeze(1)
-        value = mean_value(problem, candidates, batches, _VALUE_FANTASIES, self.seed_, 0.0)
-        return value.cpu().numpy()
+            return eic_value(problem, unit)
+        return two_step_value(problem, unit, self.get_search_options(), self.seed_)
 
-    def acquisition_gradient(self, X: Any) -> Array:
+    def acquisition_gradient(self, X: Any) -> FloatArray:
         """Gradient of `acquisition_value` by the estimator ``gradient_estimator``.
 
         Parameters
@@ -402,27 +502,33 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         ndarray of shape (n, d)
             Derivatives with respect to the user's coordinates.
         """
-        problem, settings = self._problem(), self._settings()
+        problem = self._problem()
         if self.space_.names is not None:
             reject("bounds", "an array of shape (d, 2) for gradients", "a mapping")
-        points = self._tensor(self.space_.encode(X))
+        unit = self.space_.encode(X)
         width = np.array([d.high - d.low for d in self.space_.dimensions])  # type: ignore[attr-defined]
         if self.acquisition == "eic":
-            points.requires_grad_(True)
-            value = torch.exp(log_eic_at(moments(problem.posterior, points), problem.incumbent))
-            (gradient,) = torch.autograd.grad(value.sum(), points)
-            return gradient.cpu().numpy() / width
-        optima, _ = maximize_eic(problem, settings, self.seed_)
-        candidates = second_candidates(problem, optima, settings, self.seed_)
-        uniform = sobol_uniform(_VALUE_FANTASIES, len(candidates.mean), self.seed_)
-        _, gradient = ESTIMATORS[self.gradient_estimator](
-            problem.posterior,
-            points.unsqueeze(1),
-            candidates,
-            uniform.unsqueeze(-1).to(points),
-            problem.incumbent,
+            return eic_gradient(problem, unit) / width
+        options = self.get_search_options()
+        return two_step_gradient(problem, unit, options, self.seed_) / width
+
+    def get_search_options(self) -> SearchOptions:
+        """Return what the search for the next points may spend, and what it must keep.
+
+        Override it in a subclass to change what is no parameter of the estimator, as ablations do,
+        by ``dataclasses.replace(super().get_search_options(), n_screen=4096)``.
+
+        Returns
+        -------
+        SearchOptions
+            Those of the parameters, and defaults.
+        """
+        return SearchOptions(
+            estimator=self.gradient_estimator,
+            n_fantasies=self.n_fantasies,
+            n_restarts=self.n_restarts,
+            max_iter=self.max_iter,
         )
-        return gradient[:, 0].cpu().numpy() / width
 
     def save(self, path: str | Path) -> None:
         """Write parameters and data as JSON.
@@ -432,13 +538,11 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         path : str or Path
             File to write.
         """
-        parameters = self.get_params(deep=False)
-        parameters["bounds"] = describe_bounds(self.bounds)
-        parameters["kernel"] = _persistence.describe_kernel(self.kernel)
-        parameters["device"] = str(self.device)
-        if not isinstance(self.random_state, int | np.integer | None):
-            parameters["random_state"] = None  # the seed drawn from it is part of the state
-        _persistence.write(path, {"parameters": parameters, "state": self._state()})
+        parameters = _persistence.describe_parameters(self.get_params(deep=False))
+        state = None
+        if self._state is not None:
+            state = self._state.to_json(with_box=self.bounds is None)
+        _persistence.write(path, {"parameters": parameters, "state": state})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -463,10 +567,7 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         """
         content = _persistence.read(path)
         try:
-            parameters = content["parameters"]
-            parameters["bounds"] = restore_bounds(parameters["bounds"])
-            parameters["kernel"] = _persistence.restore_kernel(parameters["kernel"])
-            restored = cls(**parameters)
+            restored = cls(**_persistence.restore_parameters(content["parameters"]))
             restored._check_settings()
             if restored.random_state is not None:
                 check_int(restored.random_state, "random_state")
@@ -494,6 +595,16 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         if self.n_initial is not None:
             check_int(self.n_initial, "n_initial", 1)
 
+    def _restore(self, content: dict[str, Any]) -> None:
+        """Take over a run that `save` described."""
+        space = make_space(self.bounds if content["box"] is None else content["box"])
+        check_random_state(self.random_state)
+        self._assign(RunState.from_json(content, space, self.n_constraints, self.kernel))
+
+    def _known_space(self) -> Space:
+        """The run's space, before the first ask or tell that of the parameters."""
+        return self._make_space() if self._state is None else self._state.space
+
     def _make_space(self) -> Space:
         if self.bounds is None:
             reject("bounds", "given before ask or tell", None, hint="Only fit can infer them.")
@@ -501,134 +612,78 @@ class TwoStepConstrainedBO(HistoryMixin, RegressorMixin, BaseEstimator):
         check_kernel(self.kernel, space.n_unit)
         return space
 
-    def _begin(self) -> None:
-        if not hasattr(self, "space_"):
-            self._reset(self._make_space())
-        n_told = self._outputs.shape[1] - 1
-        if self.n_constraints != n_told:
+    def _begun(self, space: Space) -> RunState:
+        """The run's state, before the first ask or tell a new one."""
+        state = self._new_state(space) if self._state is None else self._state
+        if self.n_constraints != state.n_constraints:
+            accepted = f"{state.n_constraints}, as at the first ask"
             hint = "Data with other constraints are for another optimiser, or for fit."
-            reject("n_constraints", f"{n_told}, as at the first ask", self.n_constraints, hint=hint)
+            reject("n_constraints", accepted, self.n_constraints, hint=hint)
+        return state
 
-    def _check_outputs(self, y: Any, n: int) -> Array:
-        outputs = as_float_array(y, "y")
-        if outputs.ndim == 1 and self.n_constraints == 0:
-            outputs = outputs[:, None]
-        wanted = (n, 1 + self.n_constraints)
-        if outputs.shape != wanted:
-            hint = "Objective first, then one column a constraint."
-            reject("y", f"an array of shape {wanted}", f"shape {outputs.shape}", hint=hint)
-        if np.isinf(outputs).any():
-            raise ValueError("y must be finite or NaN; got infinity.")
-        if (np.abs(outputs) > _LARGEST_OUTPUT).any():
-            largest = float(outputs.flat[np.nanargmax(np.abs(outputs))])
-            hint = "A failed evaluation is a row of NaN."
-            reject("y", f"no larger than {_LARGEST_OUTPUT:g} in magnitude", largest, hint=hint)
-        return outputs
+    def _new_state(self, space: Space) -> RunState:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return RunState.empty(space, self.n_constraints, seed)
 
-    def _encode_for_prediction(self, X: Any) -> Array:
-        if not self.__sklearn_is_fitted__():
+    def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
+        """Change the state, which is all that an ask or a tell changes."""
+        self.n_features_in_ = state.space.n_features
+        self._surrogate = surrogate
+        self._state = state
+
+    def _encode_for_prediction(self, X: Any) -> FloatArray:
+        space = self._fitted_state().space
+        if space.names is not None:
+            return space.encode(X)
+        return space.encode_anywhere(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _fitted_state(self) -> RunState:
+        if self._state is None or not self._state.has_data:
             raise NotFittedError(
                 "This TwoStepConstrainedBO instance is not fitted yet: call fit or tell first."
             )
-        if self.space_.names is not None:
-            return self.space_.encode(X)
-        return self.space_.encode_anywhere(validate_data(self, X, dtype=np.float64, reset=False))
+        return self._state
 
-    def _fit_surrogate(self) -> Surrogate:
+    def _fit_surrogate(self, state: RunState) -> Surrogate:
         fitted = fit_surrogate(
-            self._unit,
-            self._outputs,
-            self.kernel,
-            self._starts,
-            self.output_transform,
+            state.unit, state.outputs, self.kernel, state.starts, self.output_transform
         )
         return to_device(fitted, resolve_device(self.device))
 
     def _fitted(self) -> Surrogate:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                "This TwoStepConstrainedBO instance is not fitted yet: call fit or tell first."
-            )
+        state = self._fitted_state()
         if self._surrogate is None:
-            self._surrogate = self._fit_surrogate()
+            self._surrogate = self._fit_surrogate(state)
         return self._surrogate
-
-    def _tensor(self, unit: Array) -> torch.Tensor:
-        return torch.as_tensor(unit).to(resolve_device(self.device))
-
-    def _settings(self) -> Settings:
-        return Settings(
-            estimator=self.gradient_estimator,
-            n_fantasies=self.n_fantasies,
-            n_restarts=self.n_restarts,
-            max_iter=self.max_iter,
-        )
 
     def _problem(self) -> Problem:
         surrogate = self._fitted()
-        order = np.where(self.is_feasible_, self._outputs[:, 0], np.inf).argsort(kind="stable")
-        best = order[: min(_ANCHORS, max(1, int(self.is_feasible_.sum())))]
+        return make_problem(self._fitted_state(), surrogate)
 
-        def snap(points: torch.Tensor) -> torch.Tensor:
-            legal = self.space_.snap(points.detach().cpu().numpy())
-            return torch.as_tensor(legal).to(points)
-
-        is_free = torch.as_tensor(self.space_.is_continuous).to(surrogate.posterior.x.device)
-        anchor = self._tensor(self._unit[best])
-        return Problem(surrogate.posterior, surrogate.incumbent, anchor, snap, is_free)
-
-    def _next(self, q: int, is_last: bool) -> Array:
-        n_initial = self.n_initial or max(5, self.space_.n_features + 1)
-        n_known = len(self._unit) + len(self._pending)
-        n_design = q if not self.__sklearn_is_fitted__() else max(0, min(q, n_initial - n_known))
-        design = self._design(n_design)
+    def _next(
+        self, state: RunState, q: int, is_last: bool
+    ) -> tuple[FloatArray, RunState, Surrogate | None]:
+        """The next q unit points, and the state and the surrogate after the search for them."""
+        n_initial = self.n_initial or max(5, state.space.n_features + 1)
+        n_known = len(state.unit) + len(state.pending)
+        n_design = max(0, min(q, n_initial - n_known)) if state.has_data else q
+        design, n_designed = next_design(state, n_design)
+        state = replace(state, n_designed=n_designed)
         if n_design == q:
-            return design
-        problem = self._problem()
-        self._next_starts = self._fitted().starts
-        waiting = np.concatenate([self._pending, design])
-        if len(waiting):
-            problem = believe(problem, self._tensor(waiting))
-        return np.concatenate([design, self._search(problem, q - n_design, is_last)])
-
-    def _search(self, problem: Problem, q: int, is_last: bool) -> Array:
-        settings = self._settings()
-        chosen: list[torch.Tensor] = []
-        # A plan is carried out: its second step cashes in, else that is put off forever.
-        is_myopic = self.acquisition == "eic" or is_last
-        cashes_in = self._owes_second_step and not is_myopic
-        plans_ahead = not (is_myopic or cashes_in)
-        self._owes_second_step = False
-        while q > 0:
-            size = min(q, _LARGEST_JOINT_BATCH)
-            entropy = [self.seed_, self._n_asked, len(chosen)]
-            seed = int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
-            if plans_ahead:
-                batch, is_plan = maximize_two_step(problem, settings, size, seed)
-                may_cash_in = settings.caution < 1 and problem.incumbent is not None
-                self._owes_second_step |= is_plan or may_cash_in
-            else:
-                batch, _ = greedy_batch(problem, settings, size, seed, cashes_in and not chosen)
-            chosen.append(batch)
-            q -= size
-            problem = believe(problem, batch) if q else problem
-        return torch.cat(chosen).cpu().numpy()
-
-    def _design(self, n: int) -> Array:
-        """The next n points of one scrambled Sobol sequence, as far as they are new.
-
-        In a finite space many fall on the same choice: the sequence goes on until n are new, or
-        hardly any can be.
-        """
-        seen = {row.tobytes() for row in np.concatenate([self._unit, self._pending])}
-        found: list[Array] = []
-        spare = [np.empty((0, self.space_.n_unit))]
-        start = end = self._n_designed
-        while len(found) < n and end < start + n + _MAX_REDRAWS:
-            end += n - len(found)
-            points = sobol_uniform(end, self.space_.n_unit, self.seed_)[self._n_designed :]
-            self._n_designed = end
-            for row in self.space_.snap(points.numpy()):
-                (spare if row.tobytes() in seen else found).append(row[None])
-                seen.add(row.tobytes())
-        return np.concatenate([*found, *spare[::-1]])[:n]
+            return design, state, self._surrogate
+        surrogate = self._surrogate or self._fit_surrogate(state)
+        problem = make_problem(state, surrogate)
+        pending = np.concatenate([state.pending, design])
+        if len(pending):
+            points = torch.as_tensor(pending).to(problem.posterior.x)
+            problem = condition_on_pending(problem, points)
+        found, plan_pending = search_batch(
+            problem,
+            self.get_search_options(),
+            q - n_design,
+            (state.seed, state.n_asked),
+            plan_pending=state.plan_pending,
+            is_myopic=self.acquisition == "eic" or is_last,
+        )
+        state = replace(state, plan_pending=plan_pending, next_starts=surrogate.starts)
+        return np.concatenate([design, found]), state, surrogate

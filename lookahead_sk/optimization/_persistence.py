@@ -16,14 +16,37 @@ from sklearn.gaussian_process import kernels as sk
 from lookahead_sk._files import SENSELESS as SENSELESS
 from lookahead_sk._files import check_content, parse_json, with_checksum, write_atomically
 from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk.optimization._space import describe_bounds, restore_bounds
 
 FORMAT = "lookahead_sk.TwoStepConstrainedBO"
-VERSION = 2  # 1: starts of fits were called thetas
+VERSION = 3
 _KERNELS: dict[str, type] = {
     k.__name__: k
     for k in (sk.ConstantKernel, sk.WhiteKernel, sk.RBF, sk.Matern, sk.RationalQuadratic)
 }
 _OPERATORS: dict[str, type] = {"Sum": sk.Sum, "Product": sk.Product}
+
+
+def describe_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of an optimiser as JSON."""
+    described = {
+        **parameters,
+        "bounds": describe_bounds(parameters["bounds"]),
+        "kernel": describe_kernel(parameters["kernel"]),
+        "device": str(parameters["device"]),
+    }
+    if not isinstance(parameters["random_state"], int | np.integer | None):
+        described["random_state"] = None  # the seed drawn from it is part of the state
+    return described
+
+
+def restore_parameters(description: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that `describe_parameters` wrote."""
+    return {
+        **description,
+        "bounds": restore_bounds(description["bounds"]),
+        "kernel": restore_kernel(description["kernel"]),
+    }
 
 
 def describe_kernel(kernel: Any) -> Any:

@@ -10,8 +10,8 @@ J = 1 + m                  outputs, objective first; constraints feasible at <= 
 x           (n, d)         data points; ``mask`` (J, n) is 0 where an output is missing
 L           (J, n, n)      Cholesky factor of K + noise
 P           --             any number of points; moments are (J, P)
-X1          (S, q, d)      S batches of step one, q points each
-Z           (g, d)         candidates of step two
+X1          (S, q, d)      S batches of the first step, q points each
+Z           (g, d)         candidates of the second step
 R           (S, J, q, q)   Cholesky factor of the posterior covariance at X1
 A           (S, J, q, g)   R^-1 cov(X1, Z): one standard normal moves the mean at Z by A
 ==========  =============  =========================================================
@@ -53,7 +53,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class StepOne:
+class LookaheadUpdate:
     """What an evaluation of X1 tells about X1 and about Z, before its outcome is known."""
 
     mean: Tensor  # (S, J, q)
@@ -122,7 +122,7 @@ def moments(posterior: Posterior, points: Tensor) -> Moments:
     return Moments(points, mean, torch.maximum(variance, _VARIANCE_FLOOR * prior), half)
 
 
-def step_one(posterior: Posterior, batches: Tensor, candidates: Moments) -> StepOne:
+def lookahead_update(posterior: Posterior, batches: Tensor, candidates: Moments) -> LookaheadUpdate:
     """Rank-q conditioning on batches whose outcome is not known yet.
 
     Parameters
@@ -130,13 +130,13 @@ def step_one(posterior: Posterior, batches: Tensor, candidates: Moments) -> Step
     posterior : Posterior
         The conditioned processes.
     batches : Tensor of shape (S, q, d)
-        Points of step one, X1.
+        Points of the first step, X1.
     candidates : Moments
-        Moments at the candidates Z of step two, computed once for all batches.
+        Moments at the candidates Z of the second step, computed once for all batches.
 
     Returns
     -------
-    StepOne
+    LookaheadUpdate
         Differentiable in ``batches``; cost O(J S q n (n + g)), whatever the number of fantasies.
     """
     n_batches, q, _ = batches.shape
@@ -150,7 +150,7 @@ def step_one(posterior: Posterior, batches: Tensor, candidates: Moments) -> Step
     floor = _VARIANCE_FLOOR * posterior.kernel.diag(candidates.x)
     variance = torch.maximum(candidates.variance - gain.square().sum(-2), floor)
     mean = _by_batch(here.mean.unsqueeze(-2), n_batches, q).squeeze(-2)
-    return StepOne(mean, factor, gain, variance, candidates.mean)
+    return LookaheadUpdate(mean, factor, gain, variance, candidates.mean)
 
 
 def _by_batch(values: Tensor, n_batches: int, q: int) -> Tensor:

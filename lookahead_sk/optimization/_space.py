@@ -2,7 +2,7 @@
 
 A box maps linearly. In a mapping a continuous distribution maps by its distribution function, so
 that ``loguniform`` is searched on a log scale; an integer takes the middle of its cell; a category
-takes one coordinate a choice, the largest wins.
+takes one coordinate per choice, the largest wins.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from lookahead_sk._typing import BoolArray, FloatArray
 from lookahead_sk._validation import as_float_array, reject
-
-Array = npt.NDArray[np.float64]
 
 
 class Dimension(Protocol):
@@ -31,13 +29,13 @@ class Dimension(Protocol):
     def is_discrete(self) -> bool:
         """Whether only some unit coordinates stand for a value."""
 
-    def encode(self, values: Sequence[Any], name: str) -> Array:
+    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """User values to (n, width) unit coordinates, or raise."""
 
-    def decode(self, unit: Array) -> list[Any]:
+    def decode(self, unit: FloatArray) -> list[Any]:
         """(n, width) unit coordinates to user values."""
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """Nearest unit coordinates that stand for a value."""
 
     def describe(self) -> dict[str, Any]:
@@ -53,7 +51,7 @@ class Real:
     width: int = 1
     is_discrete: bool = False
 
-    def encode(self, values: Sequence[Any], name: str) -> Array:
+    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """See `Dimension`."""
         numbers = as_float_array(values, name)
         slack = 1e-9 * (self.high - self.low)
@@ -62,12 +60,12 @@ class Real:
             reject(name, f"inside [{self.low:g}, {self.high:g}]", float(numbers[~inside][0]))
         return np.clip((numbers - self.low) / (self.high - self.low), 0.0, 1.0)[:, None]
 
-    def decode(self, unit: Array) -> list[Any]:
+    def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         values = self.low + unit[:, 0] * (self.high - self.low)
         return [float(v) for v in np.clip(values, self.low, self.high)]
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """See `Dimension`."""
         return np.clip(unit, 0.0, 1.0)
 
@@ -84,7 +82,7 @@ class Continuous:
     width: int = 1
     is_discrete: bool = False
 
-    def encode(self, values: Sequence[Any], name: str) -> Array:
+    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """See `Dimension`."""
         numbers = as_float_array(values, name)
         low, high = self.distribution.support()
@@ -94,13 +92,13 @@ class Continuous:
             reject(name, f"inside [{low:g}, {high:g}]", float(numbers[~inside][0]))
         return np.asarray(self.distribution.cdf(numbers), dtype=float)[:, None]
 
-    def decode(self, unit: Array) -> list[Any]:
+    def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         low, high = self.distribution.support()
         values = np.clip(self.distribution.ppf(np.clip(unit[:, 0], 0.0, 1.0)), low, high)
         return [float(v) for v in values]
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """See `Dimension`."""
         return np.clip(unit, 0.0, 1.0)
 
@@ -123,7 +121,7 @@ class Integer:
     def _n(self) -> int:
         return self.high - self.low + 1
 
-    def encode(self, values: Sequence[Any], name: str) -> Array:
+    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """See `Dimension`."""
         numbers = as_float_array(values, name)
         legal = (numbers == np.round(numbers)) & (numbers >= self.low) & (numbers <= self.high)
@@ -132,15 +130,15 @@ class Integer:
             reject(name, accepted, float(numbers[~legal][0]))
         return ((numbers - self.low + 0.5) / self._n)[:, None]
 
-    def decode(self, unit: Array) -> list[Any]:
+    def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         return [int(v) for v in self.low + self._cell(unit[:, 0])]
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """See `Dimension`."""
         return (self._cell(unit) + 0.5) / self._n
 
-    def _cell(self, unit: Array) -> Array:
+    def _cell(self, unit: FloatArray) -> FloatArray:
         return np.clip(np.floor(unit * self._n), 0, self._n - 1)
 
     def describe(self) -> dict[str, Any]:
@@ -150,17 +148,17 @@ class Integer:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A list of choices, one coordinate a choice."""
+    """A list of choices, one coordinate per choice."""
 
     choices: tuple[Any, ...]
     is_discrete: bool = True
 
     @property
     def width(self) -> int:
-        """One coordinate a choice."""
+        """One coordinate per choice."""
         return len(self.choices)
 
-    def encode(self, values: Sequence[Any], name: str) -> Array:
+    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """See `Dimension`."""
         unit = np.zeros((len(values), self.width))
         for row, value in enumerate(values):
@@ -170,11 +168,11 @@ class Categorical:
             unit[row, matches[0]] = 1.0
         return unit
 
-    def decode(self, unit: Array) -> list[Any]:
+    def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         return [self.choices[i] for i in unit.argmax(axis=1)]
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """See `Dimension`."""
         return np.eye(self.width)[unit.argmax(axis=1)]
 
@@ -255,18 +253,18 @@ class Space:
         return sum(dimension.width for dimension in self.dimensions)
 
     @property
-    def is_continuous(self) -> npt.NDArray[np.bool_]:
+    def is_continuous(self) -> BoolArray:
         """Which unit coordinates may move freely, (n_unit,)."""
         flags = [[not d.is_discrete] * d.width for d in self.dimensions]
         return np.array([flag for group in flags for flag in group], dtype=bool)
 
-    def encode_anywhere(self, x: Array) -> Array:
+    def encode_anywhere(self, x: FloatArray) -> FloatArray:
         """Points of a plain box to unit coordinates, outside of it too (predictions)."""
         low = np.array([d.low for d in self.dimensions if isinstance(d, Real)])
         high = np.array([d.high for d in self.dimensions if isinstance(d, Real)])
         return (x - low) / (high - low)
 
-    def encode(self, x: Any) -> Array:
+    def encode(self, x: Any) -> FloatArray:
         """User points to (n, n_unit), or raise for a point outside the space."""
         rows = self._columns(x)
         parts = [
@@ -275,7 +273,7 @@ class Space:
         ]
         return np.concatenate(parts, axis=1)
 
-    def decode(self, unit: Array) -> Any:
+    def decode(self, unit: FloatArray) -> Any:
         """(n, n_unit) to an (n, d) array, or a list of dicts for named variables."""
         columns = [
             dimension.decode(part)
@@ -285,12 +283,12 @@ class Space:
             return np.array(columns, dtype=float).T.reshape(len(unit), self.n_features)
         return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def snap(self, unit: Array) -> Array:
+    def snap(self, unit: FloatArray) -> FloatArray:
         """Nearest unit points that stand for values."""
         parts = zip(self.dimensions, self._split(unit), strict=True)
         return np.concatenate([dimension.snap(part) for dimension, part in parts], axis=1)
 
-    def _split(self, unit: Array) -> list[Array]:
+    def _split(self, unit: FloatArray) -> list[FloatArray]:
         ends = np.cumsum([d.width for d in self.dimensions])[:-1]
         return np.split(unit, ends, axis=1)
 
@@ -423,7 +421,7 @@ def _from_distribution(name: str, spec: Any) -> Dimension:
     return Continuous(spec)
 
 
-def spanned_box(X: Array) -> Array:
+def spanned_box(X: FloatArray) -> FloatArray:
     """The box spanned by points, widened where a column is constant."""
     low, high = X.min(axis=0), X.max(axis=0)
     flat = ~(high > low + 1e-12 * np.abs(low))

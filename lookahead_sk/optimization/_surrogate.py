@@ -1,4 +1,4 @@
-r"""All outputs' Gaussian processes, fitted and lifted into torch.
+r"""All outputs' Gaussian processes, fitted by scikit-learn, conditioned in torch.
 
 ======  ==========  ========================================================
 symbol  shape       meaning
@@ -21,8 +21,11 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from lookahead_sk._threads import ThreadLock
-from lookahead_sk.optimization._fit import (
+from lookahead_sk._threads import fork_safe_lock
+from lookahead_sk._typing import FloatArray
+from lookahead_sk.optimization._kernel_conversion import kernels_to_try, to_torch_kernel
+from lookahead_sk.optimization._kernels import Kernel
+from lookahead_sk.optimization._map_fit import (
     JITTER,
     MORE_JITTER,
     FitStart,
@@ -30,12 +33,10 @@ from lookahead_sk.optimization._fit import (
     fit_output,
     fit_runs,
 )
-from lookahead_sk.optimization._kernels import Kernel
-from lookahead_sk.optimization._lift import kernels_to_try, lift
 from lookahead_sk.optimization._posterior import Posterior, condition, moments
-from lookahead_sk.optimization._transforms import Array, Kind, OutputTransform
+from lookahead_sk.optimization._transforms import Kind, OutputTransform
 
-# Choice of the user: maps of the objective and of constraints; of several the evidence decides.
+# By the parameter's value: maps of the objective and of constraints; the evidence chooses.
 TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     "auto": (("none", "log_tail", "bilog"), ("none", "bilog")),
     "bilog": (("bilog",), ("bilog",)),
@@ -43,7 +44,7 @@ TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     "copula": (("copula",), ("bilog",)),
     "none": (("none",), ("none",)),
 }
-_LARGE = 300  # data from which on several threads pay
+_LARGE = 300  # number of data from which several threads pay
 # Below this share of the prior variance observations count as exact.
 _EXACT_NOISE = 1e-4
 
@@ -54,20 +55,20 @@ class Surrogate:
 
     posterior: Posterior
     transforms: tuple[OutputTransform, ...]  # objective, constraints
-    starts: tuple[FitStart, ...]  # of the next fit, one an output, "it runs" last
-    noise: Array  # (J,), model units
+    starts: tuple[FitStart, ...]  # of the next fit, one per output, "it runs" last
+    noise: FloatArray  # (J,), model units
     incumbent: float | None  # model units
     n_iter: int  # of the hyper-parameters, over all outputs
 
 
 def fit_surrogate(
-    x: Array,
-    y: Array,
+    x: FloatArray,
+    y: FloatArray,
     kernel: Any = None,
     starts: Sequence[FitStart] = (),
     output_transform: str = "auto",
 ) -> Surrogate:
-    """Fit one Gaussian process an output.
+    """Fit one Gaussian process per output.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class _OneThread:
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._depth = ThreadLock(), threading.local(), 0
+        self._lock, self._inside, self._depth = fork_safe_lock(), threading.local(), 0
         self._n_torch = 1
         self._limiter: Any = None
 
@@ -168,16 +169,16 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _assemble(x: Array, y: Array, fits: list[OutputFit], masks: list[Any]) -> Surrogate:
+def _assemble(x: FloatArray, y: FloatArray, fits: list[OutputFit], masks: list[Any]) -> Surrogate:
     kernels = [fit.model.kernel_ for fit in fits]
-    twin = lift(kernels)
-    noise = torch.zeros(len(fits), dtype=torch.float64) + twin.noise()
+    kernel = to_torch_kernel(kernels)
+    noise = torch.zeros(len(fits), dtype=torch.float64) + kernel.noise()
     mask = torch.tensor(np.stack(masks), dtype=torch.float64)
     values = torch.zeros_like(mask)
     for j, (fit, rows) in enumerate(zip(fits, masks, strict=True)):
         values[j, torch.tensor(rows)] = torch.tensor(fit.target)
     offset = torch.tensor([fit.offset for fit in fits], dtype=torch.float64)
-    posterior = _condition_safely(twin, torch.tensor(x), values, noise, offset, mask)
+    posterior = _condition_safely(kernel, torch.tensor(x), values, noise, offset, mask)
     incumbent = _incumbent(posterior, y, values[0], noise[0])
     starts = tuple(fit.start for fit in fits)
     transforms = tuple(fit.transform for fit in fits if fit.transform is not None)
@@ -204,7 +205,7 @@ def _condition_safely(
 
 
 def _incumbent(
-    posterior: Posterior, y: Array, objective: torch.Tensor, noise: torch.Tensor
+    posterior: Posterior, y: FloatArray, objective: torch.Tensor, noise: torch.Tensor
 ) -> float | None:
     """Best feasible objective; under noise, the best posterior mean at a feasible point."""
     feasible = torch.tensor((y[:, 1:] <= 0).all(axis=1) & ~np.isnan(y).any(axis=1))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from lookahead_sk._typing import FloatArray
+
 Kind = Literal["none", "bilog", "log_tail", "copula"]
 
 
@@ -28,15 +28,15 @@ class OutputTransform:
     scale: float
     mean: float  # of the warped data, in warped units
     spread: float  # of the warped data
-    knots: Array | None = None  # (k, 2), raw value and normal score, for the copula
+    knots: FloatArray | None = None  # (k, 2), raw value and normal score, for the copula
     is_constraint: bool = True
 
-    def forward(self, values: Array) -> Array:
+    def forward(self, values: FloatArray) -> FloatArray:
         """From the user's units to model units."""
         warped = self._warp(np.asarray(values, dtype=float))
         return (warped if self.is_constraint else warped - self.mean) / self.spread
 
-    def inverse(self, values: Array) -> Array:
+    def inverse(self, values: FloatArray) -> FloatArray:
         """From model units to the user's units."""
         warped = np.asarray(values) * self.spread
         warped = warped if self.is_constraint else warped + self.mean
@@ -55,7 +55,7 @@ class OutputTransform:
         """Logarithm beyond which values in the user's units would overflow."""
         return 600.0 - max(0.0, math.log(self.scale))
 
-    def slope(self, values: Array) -> Array:
+    def slope(self, values: FloatArray) -> FloatArray:
         """Derivative of `forward`, for densities."""
         scaled = (values - self.centre) / self.scale
         if self.kind == "bilog":
@@ -72,7 +72,7 @@ class OutputTransform:
         """Prior mean of the Gaussian process, model units."""
         return self.mean / self.spread if self.is_constraint else 0.0
 
-    def _warp(self, values: Array) -> Array:
+    def _warp(self, values: FloatArray) -> FloatArray:
         if self.knots is not None:
             return _interpolate(values, self.knots[:, 0], self.knots[:, 1])
         scaled = (values - self.centre) / self.scale
@@ -83,7 +83,7 @@ class OutputTransform:
         return scaled
 
 
-def fit_transform(values: Array, kind: Kind, *, is_constraint: bool) -> OutputTransform:
+def fit_transform(values: FloatArray, kind: Kind, *, is_constraint: bool) -> OutputTransform:
     """Learn the map of one output.
 
     Parameters
@@ -123,8 +123,8 @@ def _rounding(*magnitudes: float) -> float:
     return max(1e-290, 1e-12 * max(magnitudes))
 
 
-def _normal_scores(values: Array) -> Array | None:
-    """Knots (raw value, normal score), one a distinct value."""
+def _normal_scores(values: FloatArray) -> FloatArray | None:
+    """Knots (raw value, normal score), one per distinct value."""
     from scipy.stats import norm, rankdata
 
     ordered = np.sort(values)
@@ -137,7 +137,7 @@ def _normal_scores(values: Array) -> Array | None:
     return np.stack([raw, scores], axis=1)
 
 
-def _interpolate(values: Array, x: Array, y: Array) -> Array:
+def _interpolate(values: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
     """Piecewise linear, continued linearly beyond the ends."""
     inside = np.interp(values, x, y)
     low = y[0] + (values - x[0]) * (y[1] - y[0]) / (x[1] - x[0])

@@ -57,7 +57,7 @@ def test_it_finds_the_constrained_optimum():
 
 
 @pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL])
-def test_trials_take_turns_at_cashing_in_whatever_becomes_of_them(state):
+def test_trials_take_turns_at_the_steps_of_a_plan_whatever_becomes_of_them(state):
     study = study_with(acquisition="two_step")
     study.optimize(objective, n_trials=8)
     asked = []

@@ -8,20 +8,18 @@ import torch
 from scipy.stats import norm
 
 from lookahead_sk.optimization._acquisition import log_eic_at
-from lookahead_sk.optimization._ascend import ascend
+from lookahead_sk.optimization._bfgs import ascend
 from lookahead_sk.optimization._kernels import Matern
 from lookahead_sk.optimization._maximize import (
-    Problem,
-    Settings,
-    believe,
     choose,
     greedy_batch,
     maximize_eic,
     maximize_two_step,
     mean_value,
-    second_candidates,
+    second_step_candidates,
 )
 from lookahead_sk.optimization._posterior import condition, moments
+from lookahead_sk.optimization._problem import Problem, SearchOptions, condition_on_pending
 
 N_DATA_SETS = 55
 SHIFT = 0.7  # prior mean of the constraint: a quarter of the domain is feasible
@@ -94,7 +92,7 @@ def _advantage(seed):
         everywhere,
         points[safe : safe + 1],
         points.unsqueeze(1),
-        Settings(),
+        SearchOptions(),
         seed,
         float(log_eic.max()),
     )
@@ -140,7 +138,7 @@ def test_the_maximiser_of_eic_is_that_of_a_fine_grid(seed):
     axis = torch.linspace(0, 1, 301, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     best = log_eic_at(moments(problem.posterior, grid), problem.incumbent).max()
-    points, values = maximize_eic(problem, Settings(), seed)
+    points, values = maximize_eic(problem, SearchOptions(), seed)
     assert values[0] >= best - 1e-6
     assert ((points >= 0) & (points <= 1)).all()
     assert (values.diff() <= 0).all()
@@ -172,42 +170,45 @@ def test_coordinates_that_may_not_move_stay():
 @pytest.mark.parametrize("estimator", ["stratified", "likelihood_ratio"])
 @pytest.mark.parametrize("q", [1, 3])
 def test_the_chosen_batch_is_no_worse_than_eics_in_two_step_value(estimator, q):
-    problem, settings = _problem(3), Settings(estimator=estimator, max_iter=15)
-    batch, _ = maximize_two_step(problem, settings, q, seed=1)
-    greedy, optima = greedy_batch(problem, settings, q, seed=1)
-    candidates = second_candidates(problem, optima, Settings(n_candidates=400), seed=8)
+    problem, options = _problem(3), SearchOptions(estimator=estimator, max_iter=15)
+    batch, _ = maximize_two_step(problem, options, q, seed=1)
+    greedy, optima = greedy_batch(problem, options, q, seed=1)
+    candidates = second_step_candidates(problem, optima, SearchOptions(n_candidates=400), seed=8)
     value = mean_value(problem, candidates, torch.stack([batch, greedy]), 4096, 5, 0.0)
     assert value[0] >= value[1] * (1 - 2e-3)
 
 
-def test_a_believed_point_is_data_and_lowers_the_incumbent():
+def test_a_pending_point_is_data_and_lowers_the_incumbent():
     problem = _problem(1)
-    points, _ = maximize_eic(problem, Settings(), 0)
-    believed = believe(problem, points[:1])
-    before, after = moments(problem.posterior, points[:1]), moments(believed.posterior, points[:1])
+    points, _ = maximize_eic(problem, SearchOptions(), 0)
+    conditioned = condition_on_pending(problem, points[:1])
+    before, after = (
+        moments(problem.posterior, points[:1]),
+        moments(conditioned.posterior, points[:1]),
+    )
     torch.testing.assert_close(after.mean, before.mean, atol=1e-5, rtol=1e-5)
     assert (after.variance < 1e-6).all()
-    assert believed.incumbent <= problem.incumbent
-    assert log_eic_at(after, believed.incumbent) < log_eic_at(before, problem.incumbent) - 3
+    assert conditioned.incumbent <= problem.incumbent
+    assert log_eic_at(after, conditioned.incumbent) < log_eic_at(before, problem.incumbent) - 3
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_plan_keeps_half_of_what_eic_would_gain_at_once(seed):
     problem = _problem(seed)
-    points, values = maximize_eic(problem, Settings(), seed)
-    batch, _ = maximize_two_step(problem, Settings(), 1, seed)
+    points, values = maximize_eic(problem, SearchOptions(), seed)
+    batch, _ = maximize_two_step(problem, SearchOptions(), 1, seed)
     at = moments(problem.posterior, batch)
     assert log_eic_at(at, problem.incumbent) >= values[0] + np.log(0.5) - 1e-3
     far = problem.posterior.x[:1]  # a data point: nothing can be gained there at once
-    candidates = second_candidates(problem, points, Settings(), seed)
+    candidates = second_step_candidates(problem, points, SearchOptions(), seed)
     shift = float(values[0])
-    kept = choose(problem, candidates, points[:1], far[None], Settings(), seed, shift)
+    kept = choose(problem, candidates, points[:1], far[None], SearchOptions(), seed, shift)
     torch.testing.assert_close(kept, points[:1])
 
 
 def test_only_legal_points_are_returned_where_the_space_is_discrete():
     problem = _problem(2, snap=lambda x: (x * 4).round() / 4, is_free=(False, False))
-    batch, _ = maximize_two_step(problem, Settings(max_iter=5), 2, seed=0)
+    batch, _ = maximize_two_step(problem, SearchOptions(max_iter=5), 2, seed=0)
     torch.testing.assert_close(batch, (batch * 4).round() / 4)
 
 
@@ -222,7 +223,7 @@ if __name__ == "__main__":
 
 
 def test_a_point_that_is_being_evaluated_is_not_asked_for_again():
-    # The corner is expected to be feasible and is the best of all: once it is believed, nothing
+    # The corner is expected to be feasible and is the best of all: once it is pending, nothing
     # promises to be better, and log EIC is highest there, where it is least certain to be worse.
     x = torch.tensor([[0.9, 0.8], [0.3, 0.3], [0.2, 0.9], [0.8, 0.1]], dtype=torch.float64)
     y = torch.stack([x.sum(1), x.sum(1) - 3])
@@ -235,14 +236,14 @@ def test_a_point_that_is_being_evaluated_is_not_asked_for_again():
     )
     free = Problem(posterior, float(y[0].min()), x[1:2], lambda x: x, torch.ones(2).bool())
     corner = torch.zeros(1, 2, dtype=torch.float64)
-    torch.testing.assert_close(maximize_eic(free, Settings(), 0)[0][:1], corner)
-    waiting = believe(free, corner)
-    forgotten = replace(waiting, taken=None)
-    torch.testing.assert_close(maximize_eic(forgotten, Settings(), 0)[0][:1], corner)
+    torch.testing.assert_close(maximize_eic(free, SearchOptions(), 0)[0][:1], corner)
+    waiting = condition_on_pending(free, corner)
+    forgotten = replace(waiting, excluded=None)
+    torch.testing.assert_close(maximize_eic(forgotten, SearchOptions(), 0)[0][:1], corner)
     for q in (1, 2):
-        batch, _ = maximize_two_step(waiting, Settings(), q, 0)
+        batch, _ = maximize_two_step(waiting, SearchOptions(), q, 0)
         assert (batch.abs().amax(1) > 1e-6).all()
     on_corner = replace(
         waiting, snap=torch.zeros_like
     )  # a space of one point: nothing else is left
-    torch.testing.assert_close(maximize_two_step(on_corner, Settings(), 1, 0)[0], corner)
+    torch.testing.assert_close(maximize_two_step(on_corner, SearchOptions(), 1, 0)[0], corner)

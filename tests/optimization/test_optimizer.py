@@ -100,7 +100,8 @@ def test_a_long_run_that_was_saved_goes_on_with_what_it_has_decided(tmp_path):
         first.tell(X, evaluate(X))
     first.save(tmp_path / "run.json")
     second = TwoStepConstrainedBO.load(tmp_path / "run.json")
-    assert [start.n for start in second._starts] == [100, 100]
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert [start["n"] for start in content["state"]["starts"]] == [100, 100]
     np.testing.assert_array_equal(first.ask(), second.ask())
 
 
@@ -231,20 +232,18 @@ def test_duplicated_points_and_constant_outputs_do_no_harm():
 
 def test_the_last_evaluation_of_a_budget_maximises_eic():
     two_step, eic = run(make_optimizer(), 7), run(make_optimizer(), 7)
-    two_step._owes_second_step = eic._owes_second_step = True
     eic.set_params(acquisition="eic")
     only_eic = make_optimizer(acquisition="eic").tell(eic.X_, eic.y_)
-    only_eic._n_asked = eic._n_asked
-    last = two_step.ask(remaining=1)
-    np.testing.assert_array_equal(last, eic.ask())
+    last = two_step.ask(remaining=1, plan_pending=True)
+    np.testing.assert_array_equal(last, eic.ask(plan_pending=True))
     np.testing.assert_allclose(last, only_eic.ask(), atol=1e-3)
 
 
-def cautious_log_eic(optimizer, X, caution):
+def scaled_log_eic(optimizer, X, std_factor):
     """EIC with standard deviations scaled, from the posterior's moments by scipy."""
     problem = optimizer._problem()
     at = moments(problem.posterior, torch.as_tensor(optimizer.space_.encode(X)))
-    mean, std = at.mean.numpy(), caution * at.variance.sqrt().numpy()
+    mean, std = at.mean.numpy(), std_factor * at.variance.sqrt().numpy()
     z = (problem.incumbent - mean[0]) / std[0]
     # log(phi(z) + z Phi(z)): scipy's scaled complement where it cancels, its limit beyond
     low = np.minimum(z, -1e-9)
@@ -256,65 +255,93 @@ def cautious_log_eic(optimizer, X, caution):
     return np.log(std[0]) + log_gain + norm.logcdf(-mean[1:] / std[1:]).sum(axis=0)
 
 
-def test_a_plan_is_carried_out_by_cashing_in_at_the_ask_after_it():
+def test_a_plan_is_carried_out_by_exploiting_at_the_ask_after_it():
     optimizer = run(make_optimizer(max_iter=10), 6)
     others = np.random.default_rng(0).uniform(0, 6, (2000, 2))
-    kinds, n_cashed = [], 0
+    kinds, n_exploiting = [], 0
     for _ in range(16):
-        owed, was_feasible = optimizer._owes_second_step, optimizer.is_feasible_.any()
+        pending, was_feasible = optimizer.plan_pending_, optimizer.is_feasible_.any()
         X = optimizer.ask()
-        kinds.append((owed, optimizer._owes_second_step))
-        if owed and was_feasible:
-            of_all = cautious_log_eic(optimizer, others, 1.0).max()
-            lost = of_all - cautious_log_eic(optimizer, X, 1.0)[0]
+        kinds.append((pending, optimizer.plan_pending_))
+        if pending and was_feasible:
+            of_all = scaled_log_eic(optimizer, others, 1.0).max()
+            lost = of_all - scaled_log_eic(optimizer, X, 1.0)[0]
             assert lost < math.log(2)
-            boldest = cautious_log_eic(optimizer, others, 0.1).max()
-            is_bold = cautious_log_eic(optimizer, X, 0.1)[0] >= boldest - 1e-6 * abs(boldest)
-            assert is_bold or lost <= 0.1  # else EIC's own maximiser
-            n_cashed += is_bold and lost > 0.01
+            highest = scaled_log_eic(optimizer, others, 0.1).max()
+            exploits = scaled_log_eic(optimizer, X, 0.1)[0] >= highest - 1e-6 * abs(highest)
+            assert exploits or lost <= 0.1  # else EIC's own maximiser
+            n_exploiting += exploits and lost > 0.01
             assert np.abs(optimizer.X_ - X).max(axis=1).min() > 1e-6
         optimizer.tell(X, evaluate(X))
-    assert [after for _, after in kinds] == [not owed for owed, _ in kinds]
-    assert n_cashed > 0
+    assert [after for _, after in kinds] == [not before for before, _ in kinds]
+    assert n_exploiting > 0
 
 
-def owing(optimizer):
-    twin = copy.deepcopy(optimizer)
-    twin._owes_second_step = True
-    return twin
-
-
-def test_only_the_first_point_of_a_batch_cashes_in():
+def test_only_the_first_point_of_a_batch_exploits():
     for n in range(8, 20):
         optimizer = run(make_optimizer(), n)
         eic = copy.deepcopy(optimizer).set_params(acquisition="eic")
-        (first,) = owing(optimizer).ask()
+        (first,) = copy.deepcopy(optimizer).ask(plan_pending=True)
         if np.abs(first - eic.ask()[0]).max() > 0.01:
             break
     else:
-        pytest.fail("no state in which cashing in differs from EIC")
-    batch = owing(optimizer).ask(3)
+        pytest.fail("no state in which the exploit step differs from EIC")
+    batch = copy.deepcopy(optimizer).ask(3, plan_pending=True)
     np.testing.assert_array_equal(batch[0], first)
-    # The others are EIC's on the posterior that believes the first.
-    eic.forget_pending()
-    eic.add_pending(first[None])
-    eic._n_asked = optimizer._n_asked
-    caution = [cautious_log_eic(eic, x[None], 1.0)[0] for x in (batch[1], eic.ask()[0])]
-    assert caution[0] == pytest.approx(caution[1], abs=0.05)
+    # The others are EIC's on the posterior conditioned on the first.
+    eic = copy.deepcopy(optimizer).set_params(acquisition="eic").add_pending(first[None])
+    found = [scaled_log_eic(eic, x[None], 1.0)[0] for x in (batch[1], eic.ask()[0])]
+    assert found[0] == pytest.approx(found[1], abs=0.05)
 
 
 def test_a_large_batch_is_one_step_of_a_plan():
     optimizer = run(make_optimizer(), 8)
-    optimizer._owes_second_step = False
     steps = []
-    for options in ({}, {}, {"remaining": 30}, {"remaining": 10}):
+    for options in ({"plan_pending": False}, {}, {"remaining": 30}, {"remaining": 10}):
         optimizer.forget_pending()
         optimizer.ask(10, **options)
-        steps.append(optimizer._owes_second_step)
+        steps.append(optimizer.plan_pending_)
     assert steps == [True, False, True, False]
-    before = owing(run(make_optimizer(), 8))
+    before = run(make_optimizer(), 8)
     eic = copy.deepcopy(before).set_params(acquisition="eic")
-    np.testing.assert_array_equal(before.ask(10, remaining=10), eic.ask(10))
+    last = before.ask(10, remaining=10, plan_pending=True)
+    np.testing.assert_array_equal(last, eic.ask(10, plan_pending=True))
+
+
+def test_who_keeps_the_plan_elsewhere_hands_it_to_ask():
+    optimizer = run(make_optimizer(), 10)
+    assert optimizer.plan_pending_ is True
+    by_itself, handed, other = (copy.deepcopy(optimizer) for _ in range(3))
+    asked = by_itself.ask()
+    np.testing.assert_array_equal(handed.ask(plan_pending=True), asked)
+    assert not np.array_equal(other.ask(plan_pending=False), asked)
+    assert [o.plan_pending_ for o in (by_itself, handed, other)] == [False, False, True]
+
+
+def test_whether_a_plan_is_pending_can_be_read_and_not_set():
+    optimizer = make_optimizer()
+    assert optimizer.plan_pending_ is False
+    with pytest.raises(ValueError, match="plan_pending must be one of True, False, None"):
+        optimizer.ask(plan_pending="yes")
+    assert not hasattr(optimizer, "space_")
+    with pytest.raises(AttributeError):
+        optimizer.plan_pending_ = True
+
+
+def test_a_subclass_changes_options_that_are_no_parameters():
+    class EICAfterAPlan(TwoStepConstrainedBO):
+        def get_search_options(self):
+            return replace(super().get_search_options(), exploit_std_factor=1.0)
+
+    ours, ablated = (
+        kind(BOX, 1, random_state=0, **FAST) for kind in (TwoStepConstrainedBO, EICAfterAPlan)
+    )
+    for optimizer in (ours, ablated):
+        optimizer.tell(*_data(12))
+    eic = make_optimizer(acquisition="eic").tell(*_data(12))
+    point = ablated.ask(plan_pending=True)
+    np.testing.assert_array_equal(point, eic.ask())
+    assert not np.array_equal(point, ours.ask(plan_pending=True))
 
 
 def noisy_choices(seed):
@@ -327,36 +354,38 @@ def noisy_choices(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 2, 3])
-def test_cashing_in_asks_for_no_pending_point_of_a_used_up_space(seed):
+def test_the_exploit_step_asks_for_no_pending_point_of_a_used_up_space(seed):
     optimizer, best = noisy_choices(seed)
     optimizer.add_pending([best])
-    assert owing(optimizer).ask() != [best]
+    assert optimizer.ask(plan_pending=True) != [best]
 
 
-def test_cashing_in_repeats_no_evaluation():
+def test_the_exploit_step_repeats_no_evaluation():
     x = np.repeat(np.linspace(0, 1, 6), 3)[:, None]
     y = x[:, 0] + 0.05 * np.random.default_rng(0).normal(size=18)
     optimizer = TwoStepConstrainedBO([(0.0, 1.0)], random_state=0, **FAST).tell(x, y)
-    problem, settings = optimizer._problem(), replace(optimizer._settings(), least_cash=1e-300)
-    bold, _ = greedy_batch(problem, settings, 1, seed=0, cashes_in=True)
-    assert np.abs(x - bold.numpy()).min() > 1e-6
-    unlimited = replace(problem, caution=settings.caution)
-    corner, _ = maximize_eic(unlimited, settings, seed=0)
+    problem = optimizer._problem()
+    options = replace(optimizer.get_search_options(), exploit_min_eic_share=1e-300)
+    exploiting, _ = greedy_batch(problem, options, 1, seed=0, exploits=True)
+    assert np.abs(x - exploiting.numpy()).min() > 1e-6
+    unlimited = replace(problem, std_factor=options.exploit_std_factor)
+    corner, _ = maximize_eic(unlimited, options, seed=0)
     assert np.abs(x - corner[:1].numpy()).min() < 1e-6  # else this test would show nothing
 
 
-def test_cashing_in_needs_a_feasible_point():
+def test_the_exploit_step_needs_a_feasible_point():
     X = np.random.default_rng(0).uniform(0, 6, (8, 2))
     y = np.stack([X[:, 0], 1 + X[:, 0] ** 2, 5 + np.sin(X[:, 1])], axis=1)
     optimizer = TwoStepConstrainedBO(BOX, 2, random_state=0, **FAST).tell(X, y)
     eic = copy.deepcopy(optimizer).set_params(acquisition="eic")
-    np.testing.assert_array_equal(owing(optimizer).ask(), eic.ask())
-    problem, settings = optimizer._problem(), optimizer._settings()
+    np.testing.assert_array_equal(copy.deepcopy(optimizer).ask(plan_pending=True), eic.ask())
+    problem, options = optimizer._problem(), optimizer.get_search_options()
     assert problem.incumbent is None
-    bold = [
-        greedy_batch(problem, replace(settings, caution=c), 1, 0, cashes_in=True) for c in (0.1, 1)
+    batches = [
+        greedy_batch(problem, replace(options, exploit_std_factor=c), 1, 0, exploits=True)[0]
+        for c in (0.1, 1)
     ]
-    np.testing.assert_array_equal(bold[0][0], bold[1][0])
+    np.testing.assert_array_equal(*batches)
 
 
 def test_noisy_observations_are_smoothed():
@@ -439,7 +468,7 @@ BAD_PARAMETERS = [
     ({"bounds": np.empty((0, 2))}, "d >= 1"),
     ({"bounds": {}}, "at least one variable"),
     ({"bounds": {"a": "b"}}, "list of choices"),
-    ({"bounds": None}, "bounds must be given"),
+    ({"bounds": None}, "bounds must be given before ask or tell"),
     ({"n_constraints": -1}, r"n_constraints must be an int in \[0, inf\); got -1"),
     ({"batch_size": 0}, "batch_size"),
     ({"acquisition": "ei"}, "one of 'two_step', 'eic'; got 'ei'"),
@@ -455,11 +484,16 @@ BAD_PARAMETERS = [
 
 
 @pytest.mark.parametrize(("parameters", "message"), BAD_PARAMETERS)
-def test_a_bad_parameter_is_named_by_ask_and_by_tell(parameters, message):
-    for verb in ("ask", "tell"):
+def test_a_bad_parameter_is_named_by_ask_tell_and_add_pending(parameters, message):
+    X = [[1.0, 1.0]]
+    for call in (
+        lambda optimizer: optimizer.ask(),
+        lambda optimizer: optimizer.tell(X, X),
+        lambda optimizer: optimizer.add_pending(X),
+    ):
         optimizer = make_optimizer().set_params(**parameters)
         with pytest.raises((ValueError, TypeError), match=message):
-            optimizer.ask() if verb == "ask" else optimizer.tell([[1.0, 1.0]], [[1.0, 1.0]])
+            call(optimizer)
         assert not hasattr(optimizer, "space_")
 
 

@@ -1,4 +1,4 @@
-"""Points that someone else evaluates, and points that nobody evaluates any more."""
+"""Points that someone else evaluates, and points whose evaluation was given up."""
 
 import numpy as np
 import pytest

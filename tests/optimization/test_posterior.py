@@ -6,8 +6,8 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
-from lookahead_sk.optimization._lift import lift
-from lookahead_sk.optimization._posterior import condition, moments, step_one
+from lookahead_sk.optimization._kernel_conversion import to_torch_kernel
+from lookahead_sk.optimization._posterior import condition, lookahead_update, moments
 
 KERNELS = [
     sk.RBF([0.3, 0.8]),
@@ -24,10 +24,10 @@ def test_moments_agree_with_scikit_learn(kernel):
     x, y, points = rng.random((12, 2)), rng.standard_normal(12), rng.random((9, 2))
     model = GaussianProcessRegressor(kernel, optimizer=None, alpha=1e-10).fit(x, y)
     mean, std = model.predict(points, return_std=True)
-    twin = lift([kernel])
-    noise = torch.zeros(1).double() + twin.noise()
+    converted = to_torch_kernel([kernel])
+    noise = torch.zeros(1).double() + converted.noise()
     posterior = condition(
-        twin, torch.tensor(x), torch.tensor(y)[None], noise + 1e-10, torch.zeros(1).double()
+        converted, torch.tensor(x), torch.tensor(y)[None], noise + 1e-10, torch.zeros(1).double()
     )
     at = moments(posterior, torch.tensor(points))
     np.testing.assert_allclose(at.mean[0], mean, rtol=1e-6, atol=1e-8)
@@ -40,7 +40,7 @@ def test_rank_q_conditioning_equals_a_refit_on_the_longer_data(make_case, q):
     case = make_case(m=2, seed=q)
     rng = np.random.default_rng(q)
     batch, z = rng.random((q, 2)), rng.random((20, 2))
-    step = step_one(
+    step = lookahead_update(
         case.posterior, torch.tensor(batch)[None], moments(case.posterior, torch.tensor(z))
     )
     normals = torch.tensor(rng.standard_normal((3, q)))
@@ -80,9 +80,9 @@ def test_a_batch_of_starts_equals_the_starts_one_by_one(make_case):
     case = make_case(m=1)
     batches = torch.rand(4, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z = moments(case.posterior, torch.rand(7, 2).double())
-    together = step_one(case.posterior, batches, z)
+    together = lookahead_update(case.posterior, batches, z)
     for s in range(4):
-        alone = step_one(case.posterior, batches[s : s + 1], z)
+        alone = lookahead_update(case.posterior, batches[s : s + 1], z)
         torch.testing.assert_close(together.gain[s], alone.gain[0])
         torch.testing.assert_close(together.variance[s], alone.variance[0])
 
@@ -91,7 +91,7 @@ def test_duplicated_points_in_a_batch_and_on_the_data_keep_everything_finite(mak
     case = make_case(m=1)
     point = torch.tensor(case.x[:1])
     batches = torch.stack([point.repeat(3, 1), torch.full((3, 2), 0.5).double()])
-    step = step_one(case.posterior, batches, moments(case.posterior, torch.tensor(case.x)))
+    step = lookahead_update(case.posterior, batches, moments(case.posterior, torch.tensor(case.x)))
     for value in (step.factor, step.gain, step.variance):
         assert torch.isfinite(value).all()
     assert (step.variance > 0).all()

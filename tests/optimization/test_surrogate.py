@@ -6,11 +6,11 @@ from scipy.stats import lognorm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
-from lookahead_sk.optimization import _fit
-from lookahead_sk.optimization._fit import MapGaussianProcess, make_prior
-from lookahead_sk.optimization._lift import default_kernel, is_default, lift
+from lookahead_sk.optimization import _map_fit
+from lookahead_sk.optimization._kernel_conversion import default_kernel, is_default, to_torch_kernel
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
-from lookahead_sk.optimization._predict import latent_moments, predict_moments
+from lookahead_sk.optimization._map_fit import MapGaussianProcess, make_prior
+from lookahead_sk.optimization._predictive import latent_moments, predict_moments
 from lookahead_sk.optimization._surrogate import fit_surrogate
 from lookahead_sk.optimization._transforms import fit_transform
 
@@ -94,13 +94,13 @@ def test_the_evidence_chooses_the_smoothness_of_every_output():
 
 def test_what_many_data_decided_holds_until_there_are_a_quarter_more(monkeypatch):
     fitted = []
-    fit_one = _fit._fit_one
+    fit_one = _map_fit._fit_one
 
     def counted(kernel, x, *arguments):
         fitted.append(len(x))
         return fit_one(kernel, x, *arguments)
 
-    monkeypatch.setattr(_fit, "_fit_one", counted)
+    monkeypatch.setattr(_map_fit, "_fit_one", counted)
     x = np.random.default_rng(0).random((126, 1))
     y = np.sin(6 * x)
     few = fit_surrogate(x[:99], y[:99])
@@ -132,10 +132,10 @@ def test_of_many_data_some_decide_and_all_are_fitted():
     assert surrogate.posterior.x.shape == (310, 1)
 
 
-def test_outputs_of_different_smoothness_share_one_lifted_kernel():
+def test_outputs_of_different_smoothness_share_one_kernel_in_torch():
     kernels = [default_kernel(2, nu) for nu in (2.5, np.inf, 2.5)]
     a, b = np.random.default_rng(0).random((2, 5, 2))
-    together = lift(kernels)(torch.tensor(a), torch.tensor(b)).numpy()
+    together = to_torch_kernel(kernels)(torch.tensor(a), torch.tensor(b)).numpy()
     for one, kernel in zip(together, kernels, strict=True):
         np.testing.assert_allclose(one, kernel(a, b), rtol=1e-12)
 

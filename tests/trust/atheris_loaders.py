@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["lookahead_sk"]):
 
     from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
     from lookahead_sk._files import with_checksum
-    from lookahead_sk.optimization import _history, _optimizer, _persistence, _space  # noqa: F401
+    from lookahead_sk.optimization import _optimizer, _persistence, _run_state, _space  # noqa: F401
     from lookahead_sk.routing import _persistence as _routing_persistence
 
 FOLDER = Path(tempfile.mkdtemp(prefix="atheris-"))

@@ -7,6 +7,7 @@ import pytest
 from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk import TwoStepConstrainedBO
+from lookahead_sk.optimization import _optimizer
 from lookahead_sk.optimization._surrogate import few_threads
 from lookahead_sk.optimization._transforms import fit_transform
 
@@ -183,10 +184,10 @@ def test_an_ask_that_fails_has_not_happened(monkeypatch, tmp_path):
     optimizer.save(tmp_path / "before.json")
     twin = TwoStepConstrainedBO.load(tmp_path / "before.json")
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(optimizer, "_search", interrupted)
+    monkeypatch.setattr(_optimizer, "search_batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         optimizer.ask()
     monkeypatch.undo()

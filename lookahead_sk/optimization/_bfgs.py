@@ -7,7 +7,7 @@ one batch of trial steps.
 ========  ==========  =========================================================
 symbol    shape       meaning
 ========  ==========  =========================================================
-x         (S, d)      one iterate a start
+x         (S, d)      one iterate per start
 H         (S, d, d)   inverse Hessian of the negated objective
 ========  ==========  =========================================================
 """

@@ -20,12 +20,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
-from lookahead_sk.optimization._lift import is_default
+from lookahead_sk._typing import FloatArray
+from lookahead_sk.optimization._kernel_conversion import is_default
 from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
-from lookahead_sk.optimization._transforms import Array, Kind, OutputTransform, fit_transform
+from lookahead_sk.optimization._transforms import Kind, OutputTransform, fit_transform
 
 # Targets of "it runs": a failure weighs more than a success, so that its border is approached
-# from the safe side.
+# from the side that runs.
 _RUN_LABELS = (-0.5, 1.5)
 _NOISY_START = 0.1
 _LARGE = 300  # data of which some decide
@@ -73,11 +74,11 @@ class MapGaussianProcess(GaussianProcessRegressor):
 class Prior:
     """Log prior of log hyper-parameters, quadratic with a slope."""
 
-    location: Array  # (p,)
-    precision: Array  # (p,)
-    slope: Array  # (p,)
+    location: FloatArray  # (p,)
+    precision: FloatArray  # (p,)
+    slope: FloatArray  # (p,)
 
-    def evaluate(self, theta: Array) -> tuple[float, Array]:
+    def evaluate(self, theta: FloatArray) -> tuple[float, FloatArray]:
         """Log density up to a constant, and its gradient (p,)."""
         centred = theta - self.location
         value = -0.5 * (self.precision * centred**2).sum() + (self.slope * theta).sum()
@@ -86,8 +87,8 @@ class Prior:
 
 @dataclass(frozen=True)
 class _FitConstants:
-    x: Array
-    differences: Array | None  # (d, n n), for the default kernel
+    x: FloatArray
+    differences: FloatArray | None  # (d, n n), for the default kernel
     prior: Prior
 
 
@@ -118,7 +119,7 @@ def make_prior(kernel: sk.Kernel, n_features: int) -> Prior:
 class FitStart:
     """Where the next fit of an output begins, and what need not be decided anew."""
 
-    theta: Array  # (p,)
+    theta: FloatArray  # (p,)
     kind: Kind | None  # of the output's transform; None for "it runs"
     kernel: int  # place among the kernels that may be chosen
     n: int  # data that decided on the two
@@ -138,14 +139,16 @@ class OutputFit:
     """A fitted process of one output."""
 
     transform: OutputTransform | None
-    target: Array
+    target: FloatArray
     offset: float
     model: MapGaussianProcess
     n_iter: int
     start: FitStart
 
 
-def fit_runs(kernels: Sequence[sk.Kernel], x: Array, ran: Any, start: FitStart | None) -> OutputFit:
+def fit_runs(
+    kernels: Sequence[sk.Kernel], x: FloatArray, ran: Any, start: FitStart | None
+) -> OutputFit:
     """Fit the learned constraint "it runs", negative where it does."""
     labels = np.where(ran, *_RUN_LABELS)
     share = float(labels.mean())
@@ -157,8 +160,8 @@ def fit_runs(kernels: Sequence[sk.Kernel], x: Array, ran: Any, start: FitStart |
 
 def fit_output(
     kernels: Sequence[sk.Kernel],
-    x: Array,
-    column: Array,
+    x: FloatArray,
+    column: FloatArray,
     kinds: tuple[Kind, ...],
     start: FitStart | None,
     *,
@@ -219,7 +222,11 @@ def fit_output(
 
 
 def _fit_one(
-    kernel: sk.Kernel, x: Array, y: Array, start: FitStart | None, tries_noise: bool = True
+    kernel: sk.Kernel,
+    x: FloatArray,
+    y: FloatArray,
+    start: FitStart | None,
+    tries_noise: bool = True,
 ) -> tuple[MapGaussianProcess, int]:
     """MAP fit of one output and the iterations it took."""
     # The kernel may have been replaced since the last fit.
@@ -244,18 +251,20 @@ def _fit_one(
 class _MapSearch:
     """L-BFGS-B from the last optimum and from a noisy start: few data suit both explanations."""
 
-    def __init__(self, kernel: sk.Kernel, start: Array | None, tries_noise: bool = True) -> None:
+    def __init__(
+        self, kernel: sk.Kernel, start: FloatArray | None, tries_noise: bool = True
+    ) -> None:
         self.start, self.tries_noise, self.n_iter = start, tries_noise, 0
         names = [h.name for h in kernel.hyperparameters if not h.fixed for _ in range(h.n_elements)]
         self.is_noise = np.array(["noise_level" in name for name in names], dtype=bool)
 
     def __call__(
-        self, loss: Callable[..., Any], initial: Array, bounds: Array
-    ) -> tuple[Array, float]:
+        self, loss: Callable[..., Any], initial: FloatArray, bounds: FloatArray
+    ) -> tuple[FloatArray, float]:
         starts = [initial if self.start is None else self.start]
         if self.tries_noise and self.is_noise.any():
             starts.append(np.where(self.is_noise, math.log(_NOISY_START), initial))
-        best: tuple[Array, float] = (initial, math.inf)
+        best: tuple[FloatArray, float] = (initial, math.inf)
         for theta in starts:
             result = minimize(
                 loss,

@@ -1,4 +1,4 @@
-"""scikit-learn's kernels: which are accepted, and their twins in torch."""
+"""scikit-learn's kernels as torch functions, and which of them are accepted."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from lookahead_sk.optimization import _kernels
 from lookahead_sk.optimization._kernels import Kernel
 
 _NOISE_BOUNDS = (1e-10, 1.0)
-
-
 # Smoothness of the default kernels: Matern 5/2 and its limit, the squared exponential.
 DEFAULT_SMOOTHNESS = (2.5, math.inf)
 
 
 def default_kernel(n_features: int, nu: float = 2.5) -> sk.Kernel:
-    """Matern with one length-scale a dimension, times a variance, plus white noise."""
+    """Matern with one length-scale per dimension, times a variance, plus white noise."""
     matern = sk.Matern(np.full(n_features, 0.5), (5e-3, 1e3), nu=nu)
     return sk.ConstantKernel(1.0, (1e-2, 1e2)) * matern + sk.WhiteKernel(1e-7, _NOISE_BOUNDS)
 
@@ -43,12 +41,12 @@ def is_default(kernel: sk.Kernel) -> bool:
 
 
 def kernels_to_try(kernel: Any, n_features: int) -> list[sk.Kernel]:
-    """The user's kernel, or the default ones, of which the evidence chooses.
+    """The user's kernel, or the default ones, among which the evidence chooses.
 
     Raises
     ------
     TypeError
-        If it is no scikit-learn kernel, or one of a kind that has no torch twin here.
+        If it is no scikit-learn kernel, or one that cannot be converted.
     ValueError
         If its length-scales are for another number of features.
     """
@@ -59,12 +57,12 @@ def kernels_to_try(kernel: Any, n_features: int) -> list[sk.Kernel]:
 
 
 def check_kernel(kernel: Any, n_features: int) -> None:
-    """Raise for a kernel that cannot be lifted.
+    """Raise for a kernel that cannot be converted.
 
     Raises
     ------
     TypeError
-        If it is no scikit-learn kernel, or one of a kind that has no torch twin here.
+        If it is no scikit-learn kernel, or one that cannot be converted.
     ValueError
         If its length-scales are for another number of features.
     """
@@ -91,9 +89,9 @@ def _leaves(kernel: Any) -> list[sk.Kernel]:
         if (noisy[0] and not plain[1]) or (noisy[1] and not plain[0]):
             reject("kernel", "a kernel whose WhiteKernel is only scaled by a constant", kernel)
         return leaves
-    if type(kernel) in _LIFTS:
+    if type(kernel) in _CONVERSIONS:
         return [kernel]
-    accepted = "a scikit-learn kernel made of " + ", ".join(k.__name__ for k in _LIFTS)
+    accepted = "a scikit-learn kernel made of " + ", ".join(k.__name__ for k in _CONVERSIONS)
     return reject("kernel", f"{accepted}, sums and products", kernel, kind=TypeError)
 
 
@@ -108,7 +106,7 @@ def _scales(kernels: Sequence[Any]) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64).unsqueeze(1)
 
 
-_LIFTS: dict[type, Callable[[Sequence[Any]], Kernel]] = {
+_CONVERSIONS: dict[type, Callable[[Sequence[Any]], Kernel]] = {
     sk.ConstantKernel: lambda ks: _kernels.Constant(_column(ks, "constant_value")),
     sk.WhiteKernel: lambda ks: _kernels.White(_column(ks, "noise_level")),
     sk.RBF: lambda ks: _kernels.RBF(_scales(ks)),
@@ -117,13 +115,13 @@ _LIFTS: dict[type, Callable[[Sequence[Any]], Kernel]] = {
 }
 
 
-def lift(kernels: Sequence[Any]) -> Kernel:
-    """Torch twin of scikit-learn kernels of one structure, batched over outputs.
+def to_torch_kernel(kernels: Sequence[Any]) -> Kernel:
+    """Convert scikit-learn kernels of one structure to one in torch, batched over outputs.
 
     Parameters
     ----------
     kernels : sequence of scikit-learn kernels
-        One an output, same structure, own hyper-parameters.
+        One per output, same structure, own hyper-parameters.
 
     Returns
     -------
@@ -134,11 +132,13 @@ def lift(kernels: Sequence[Any]) -> Kernel:
     --------
     >>> x = torch.rand(3, 2, dtype=torch.float64)
     >>> kernel = sk.ConstantKernel(2.0) * sk.RBF([0.1, 0.3])
-    >>> np.allclose(lift([kernel])(x, x)[0], kernel(x.numpy()))
+    >>> np.allclose(to_torch_kernel([kernel])(x, x)[0], kernel(x.numpy()))
     True
     """
     first = kernels[0]
     if isinstance(first, sk.Sum | sk.Product):
-        twin = _kernels.Sum if isinstance(first, sk.Sum) else _kernels.Product
-        return twin(lift([k.k1 for k in kernels]), lift([k.k2 for k in kernels]))
-    return _LIFTS[type(first)](kernels)
+        combine = _kernels.Sum if isinstance(first, sk.Sum) else _kernels.Product
+        return combine(
+            to_torch_kernel([k.k1 for k in kernels]), to_torch_kernel([k.k2 for k in kernels])
+        )
+    return _CONVERSIONS[type(first)](kernels)

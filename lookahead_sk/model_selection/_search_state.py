@@ -1,4 +1,4 @@
-"""One search while it runs: its results so far, and what the optimiser is told of them."""
+"""The state of a search while it runs: its results so far, and what the optimiser is told."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
-from lookahead_sk.model_selection._earlier import prepend
-from lookahead_sk.model_selection._failures import Ledger, failed_candidates, is_all_failed
-from lookahead_sk.model_selection._limits import Array, column_of, excess_table, violation_of
+from lookahead_sk.model_selection._failures import BatchLog, failed_candidates, is_all_failed
+from lookahead_sk.model_selection._limits import column_of, excess_table, violation_of
 from lookahead_sk.model_selection._metrics import Metrics
+from lookahead_sk.model_selection._warm_start import prepend
 
 Results = dict[str, Any]
 
 
-class Run:
-    """Results of one search.
+class SearchState:
+    """Results of one search so far.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class Run:
         self.metrics = metrics
         self.earlier = earlier
         self.error_score = error_score
-        self.ledger = Ledger()
+        self.batch_log = BatchLog()
         self.latest: Results = {}
         self._fits: tuple[Any, ...] = ()
 
@@ -46,9 +47,9 @@ class Run:
         except ValueError as error:
             if self.error_score == "raise" or not is_all_failed(error):
                 raise
-            self.ledger.failed(candidates, error)
+            self.batch_log.add_failed(candidates, error)
             return None
-        self.ledger.ran(len(candidates))
+        self.batch_log.add_evaluated(len(candidates))
         return results
 
     def format(
@@ -69,7 +70,7 @@ class Run:
             The results; `latest` is the same dict.
         """
         self._fits = (candidates, n_splits, out, more)
-        candidates, out = self.ledger.merge(candidates, out, n_splits, self.error_score)
+        candidates, out = self.batch_log.merge(candidates, out, n_splits, self.error_score)
         results = make(candidates, n_splits, out, more)
         failed = failed_candidates(out, n_splits)
         if self.earlier is not None:
@@ -86,16 +87,16 @@ class Run:
         return results
 
     def finish(self, make: Callable[..., Results]) -> None:
-        """Bring `latest` up to date in place, for batches may have failed after its making."""
-        if not self.ledger.has_results:
-            raise self.ledger.last_error or RuntimeError("no candidate was evaluated")
+        """Bring `latest` up to date in place, since batches may have failed after it was made."""
+        if not self.batch_log.has_results:
+            raise self.batch_log.last_error or RuntimeError("no candidate was evaluated")
         latest = self.latest
         final = self.format(make, *self._fits)
         latest.clear()
         latest.update(final)
         self.latest = latest
 
-    def outputs(self, results: Results | None, n: int) -> Array:
+    def outputs(self, results: Results | None, n: int) -> FloatArray:
         """What the optimiser is told of the last n rows: it minimises, NaN is a failure."""
         if results is None:
             return np.full((n, 1 + self.metrics.n_constraints), np.nan)
@@ -107,7 +108,7 @@ class Run:
         table[is_failed] = np.nan
         return table
 
-    def _objective(self, results: Results) -> Array:
+    def _objective(self, results: Results) -> FloatArray:
         column = f"mean_test_{self.metrics.objective}"
         if column not in results:
             known = [key[10:] for key in results if key.startswith("mean_test_")]

@@ -11,15 +11,15 @@ import math
 import numpy as np
 import torch
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._posterior import moments
 from lookahead_sk.optimization._surrogate import Surrogate
-from lookahead_sk.optimization._transforms import Array
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
-def latent_moments(surrogate: Surrogate, unit: Array) -> tuple[Array, Array]:
+def latent_moments(surrogate: Surrogate, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of the latent outputs, model units, both (n, 1 + m)."""
     with torch.no_grad():
         points = torch.as_tensor(unit).to(surrogate.posterior.x)
@@ -29,7 +29,7 @@ def latent_moments(surrogate: Surrogate, unit: Array) -> tuple[Array, Array]:
     return mean.T.cpu().numpy(), variance.sqrt().T.cpu().numpy()
 
 
-def predict_moments(surrogate: Surrogate, unit: Array) -> tuple[Array, Array]:
+def predict_moments(surrogate: Surrogate, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of the latent outputs in the user's units.
 
     Parameters
@@ -58,7 +58,7 @@ def predict_moments(surrogate: Surrogate, unit: Array) -> tuple[Array, Array]:
     return np.stack(means, axis=1), np.stack(stds, axis=1)
 
 
-def log_density(surrogate: Surrogate, unit: Array, y: Array) -> Array:
+def log_density(surrogate: Surrogate, unit: FloatArray, y: FloatArray) -> FloatArray:
     """Log predictive density of new observations in the user's units, noise included.
 
     Parameters

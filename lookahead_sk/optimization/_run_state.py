@@ -1,0 +1,249 @@
+"""The state of a run: what was evaluated, what is pending, and the seeds of what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self, get_args
+
+import numpy as np
+
+from lookahead_sk._typing import BoolArray, FloatArray
+from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk.optimization._kernel_conversion import kernels_to_try
+from lookahead_sk.optimization._map_fit import FitStart
+from lookahead_sk.optimization._space import (
+    Real,
+    Space,
+    choice_as_json,
+    choice_from_json,
+)
+from lookahead_sk.optimization._transforms import Kind
+
+# A told point this close to a pending one, in parts of the box, is that one, rounded.
+_SAME_POINT = 2e-3
+_LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
+_LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
+
+
+@dataclass(frozen=True)
+class RunState:
+    """All that an optimiser knows of its run; saving it saves the run.
+
+    Methods return a new state. Arrays are never written to, so that states may share them.
+    """
+
+    space: Space
+    seed: int  # of the design and of every search
+    told: Any  # (n, d) evaluated points in the user's units, or a list of dicts
+    unit: FloatArray  # (n, n_unit), the same points in the unit cube
+    outputs: FloatArray  # (n, 1 + m), objective first; a row with NaN is a failed evaluation
+    pending: FloatArray  # (p, n_unit), points asked for and not told yet
+    n_asked: int = 0  # asks so far
+    n_designed: int = 0  # points drawn from the Sobol sequence of the design
+    plan_pending: bool = False  # the next ask is the second step of a plan
+    starts: Sequence[FitStart] = ()  # of the fit to the present data
+    next_starts: Sequence[FitStart] = ()  # of the next fit, once there has been an ask
+
+    @classmethod
+    def empty(cls, space: Space, n_constraints: int, seed: int) -> Self:
+        """The state before the first ask or tell."""
+        told: Any = [] if space.names is not None else np.empty((0, space.n_features))
+        nowhere = np.empty((0, space.n_unit))
+        return cls(space, seed, told, nowhere, np.empty((0, 1 + n_constraints)), nowhere)
+
+    @property
+    def n_constraints(self) -> int:
+        """Number of constraints m."""
+        return self.outputs.shape[1] - 1
+
+    @property
+    def has_data(self) -> bool:
+        """Whether any evaluation succeeded."""
+        return bool((~np.isnan(self.outputs).any(axis=1)).any())
+
+    @property
+    def is_feasible(self) -> BoolArray:
+        """Which evaluated points are feasible, (n,)."""
+        return feasible_rows(self.outputs)
+
+    @property
+    def best_index(self) -> int | None:
+        """Row of the best feasible point, None while there is none."""
+        if not self.is_feasible.any():
+            return None
+        return int(np.where(self.is_feasible, self.outputs[:, 0], np.inf).argmin())
+
+    def with_asked(self, unit: FloatArray) -> Self:
+        """After an ask for these points: they are pending."""
+        return replace(self.with_pending(unit), n_asked=self.n_asked + 1)
+
+    def with_pending(self, unit: FloatArray) -> Self:
+        """Wait for these points too."""
+        return replace(self, pending=np.concatenate([self.pending, unit]))
+
+    def without_pending(self) -> Self:
+        """Wait for no point."""
+        return replace(self, pending=self.pending[:0])
+
+    def with_told(self, X: Any, unit: FloatArray, outputs: FloatArray) -> Self:
+        """Add evaluated points and their outputs.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d), list of dict, or DataFrame
+            The points in the user's units; copied.
+        unit : ndarray of shape (q, n_unit)
+            The same points in the unit cube.
+        outputs : ndarray of shape (q, 1 + m)
+            Their outputs.
+
+        Returns
+        -------
+        RunState
+            The new state; told points are no longer pending.
+        """
+        if self.space.names is None:
+            told: Any = np.concatenate([self.told, as_float_array(X, "X")])
+        else:
+            points = X.to_dict("records") if hasattr(X, "to_dict") else X
+            told = [*self.told, *(dict(point) for point in points)]
+        pending = self.pending
+        for point in unit:
+            pending = _without_told(pending, point)
+        return replace(
+            self,
+            told=told,
+            unit=np.concatenate([self.unit, unit]),
+            outputs=np.concatenate([self.outputs, outputs]),
+            pending=pending,
+            starts=self.next_starts or self.starts,
+            next_starts=(),
+        )
+
+    def to_json(self, *, with_box: bool) -> dict[str, Any]:
+        """The run as JSON; the box is only needed where the parameter ``bounds`` is None."""
+        if self.space.names is None:
+            told = self.told.tolist()
+        else:
+            told = [{k: choice_as_json(v) for k, v in point.items()} for point in self.told]
+        return {
+            "box": _box_of(self.space) if with_box else None,
+            "seed": self.seed,
+            "n_asked": self.n_asked,
+            "n_designed": self.n_designed,
+            "plan_pending": self.plan_pending,
+            "X": told,
+            "y": self.outputs.tolist(),
+            "pending": self.pending.tolist(),
+            "starts": [_describe_start(start) for start in self.starts],
+            "next_starts": [_describe_start(start) for start in self.next_starts],
+        }
+
+    @classmethod
+    def from_json(
+        cls, content: dict[str, Any], space: Space, n_constraints: int, kernel: Any
+    ) -> Self:
+        """The run that `to_json` described, or raise.
+
+        Parameters
+        ----------
+        content : dict
+            What `to_json` returned.
+        space : Space
+            The search space.
+        n_constraints : int
+            Number of constraints m.
+        kernel : scikit-learn kernel or None
+            The parameter ``kernel``, which the starts of fits must suit.
+
+        Returns
+        -------
+        RunState
+            The state.
+        """
+        state = cls.empty(space, n_constraints, check_int(content["seed"], "seed", 0, 2**31))
+        told = content["X"]
+        if space.names is not None:
+            told = [{name: choice_from_json(v) for name, v in point.items()} for point in told]
+        else:
+            told = as_float_array(told, "X").reshape(-1, space.n_features)
+        outputs = as_float_array(content["y"], "y").reshape(-1, 1 + n_constraints)
+        unit = space.encode(told)
+        state = state.with_told(told, unit, check_outputs(outputs, len(told), n_constraints))
+        pending = as_float_array(content["pending"], "pending").reshape(-1, space.n_unit)
+        if not ((pending >= 0) & (pending <= 1)).all():
+            reject("pending", "inside the unit cube", pending)
+        plan_pending = check_choice(content["plan_pending"], "plan_pending", (True, False))
+        return replace(
+            state,
+            pending=pending,
+            n_asked=check_int(content["n_asked"], "n_asked", 0),
+            n_designed=check_int(content["n_designed"], "n_designed", 0, _LARGEST_DESIGN),
+            plan_pending=bool(plan_pending),
+            **_restore_starts(content, kernels_to_try(kernel, space.n_unit), n_constraints),
+        )
+
+
+def feasible_rows(outputs: FloatArray) -> BoolArray:
+    """Which rows (n, 1 + m) are evaluations that succeeded and meet all constraints, (n,)."""
+    return np.asarray(~np.isnan(outputs).any(axis=1) & (outputs[:, 1:] <= 0).all(axis=1))
+
+
+def check_outputs(y: Any, n: int, n_constraints: int) -> FloatArray:
+    """Outputs of n points as an array of shape (n, 1 + m), or raise."""
+    outputs = as_float_array(y, "y")
+    if outputs.ndim == 1 and n_constraints == 0:
+        outputs = outputs[:, None]
+    wanted = (n, 1 + n_constraints)
+    if outputs.shape != wanted:
+        hint = "Objective first, then one column a constraint."
+        reject("y", f"an array of shape {wanted}", f"shape {outputs.shape}", hint=hint)
+    if np.isinf(outputs).any():
+        raise ValueError("y must be finite or NaN; got infinity.")
+    if (np.abs(outputs) > _LARGEST_OUTPUT).any():
+        largest = float(outputs.flat[np.nanargmax(np.abs(outputs))])
+        hint = "A failed evaluation is a row of NaN."
+        reject("y", f"no larger than {_LARGEST_OUTPUT:g} in magnitude", largest, hint=hint)
+    return outputs
+
+
+def _without_told(pending: FloatArray, point: FloatArray) -> FloatArray:
+    """Pending points less the one that was told, even if it was rounded in between."""
+    if not len(pending):
+        return pending
+    distance = np.abs(pending - point).max(axis=1)
+    nearest = int(distance.argmin())
+    return np.delete(pending, nearest, axis=0) if distance[nearest] < _SAME_POINT else pending
+
+
+def _box_of(space: Space) -> list[list[float]]:
+    return [[d.low, d.high] for d in space.dimensions if isinstance(d, Real)]
+
+
+def _describe_start(start: FitStart) -> dict[str, Any]:
+    return {**asdict(start), "theta": start.theta.tolist()}
+
+
+def _restore_starts(
+    content: dict[str, Any], kernels: Sequence[Any], n_constraints: int
+) -> dict[str, Any]:
+    n_outputs = 1 + n_constraints
+    restored = {}
+    for name in ("starts", "next_starts"):
+        starts = [_restore_start(start, kernels) for start in content[name]]
+        if len(starts) not in (0, n_outputs, n_outputs + 1):  # the last for "it runs"
+            reject(name, "none, or one for every output", content[name])
+        restored[name] = starts
+    return restored
+
+
+def _restore_start(description: Any, kernels: Sequence[Any]) -> FitStart:
+    """What `_describe_start` described, or raise."""
+    place = check_int(description["kernel"], "kernel of a start", 0, len(kernels) - 1)
+    kind = check_choice(description["kind"], "transform of a start", (*get_args(Kind), None))
+    n = check_int(description["n"], "n of a start", 0)
+    theta = as_float_array(description["theta"], "theta of a start", ndim=1)
+    if len(theta) != len(kernels[place].theta) or not np.isfinite(theta).all():
+        reject("theta of a start", f"{len(kernels[place].theta)} finite numbers", theta)
+    return FitStart(theta, kind, place, n)
