@@ -4,6 +4,9 @@ import sys
 import warnings
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import lookahead_sk
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -19,7 +22,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "results/tables", "auto_examples/*.ipynb", "sg_execution_times.rst"]
@@ -38,6 +40,9 @@ autodoc_default_options = {"members": True}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "lookahead_sk"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_math_renderer = "mathml"
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
@@ -59,3 +64,27 @@ sphinx_gallery_conf = {
 
 # The gallery saves its figures; pyplot warns that it cannot show them.
 warnings.filterwarnings("ignore", message=".*is non-interactive.*")
+
+
+def mathml(node, as_block=False):
+    # Docutils takes the nabla for a variable, which would be set in italics.
+    return tex2mathml(node.astext(), as_block=as_block).replace("<mi>∇</mi>", "<mo>∇</mo>")
+
+
+def inline_math(writer, node):
+    writer.body.append(mathml(node))
+    raise nodes.SkipNode
+
+
+def block_math(writer, node):
+    writer.body.append(writer.starttag(node, "div", CLASS="formula"))
+    if node["number"]:
+        writer.body.append(f'<span class="eqno">({node["number"]})</span>')
+    writer.body.append(mathml(node, as_block=True))
+    writer.body.append("</div>")
+    raise nodes.SkipNode
+
+
+def setup(app):
+    # Formulas are MathML, which browsers draw by themselves: no script is fetched from a network.
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))

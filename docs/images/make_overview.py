@@ -48,6 +48,7 @@ def draw(left, right):
     RoutingCurveDisplay.from_estimator(
         routers, data.prompts[test], data.scores[test], costs=data.costs, ax=left
     )
+    left.set_xlim(right=24)  # room for the last name
     left.set_title("Routing: 300 new prompts, six models")
 
     steps = np.arange(1, N_EVALUATIONS + 1)
@@ -70,6 +71,6 @@ def draw(left, right):
 
 
 if __name__ == "__main__":
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     draw(*axes)
-    figure.savefig(Path(__file__).with_name("overview.png"), dpi=90)
+    figure.savefig(Path(__file__).with_name("overview.png"), dpi=110)

@@ -31,7 +31,12 @@ ABLATIONS = [
     *("two_step", "two_step_eic", "two_step_any_plan", "two_step_always", "two_step_lr"),
     *("two_step_remaining", "eic", "eic_cashing_in", "eic_matern", "eic_raw", "eic_textbook"),
 ]
-SHOWN = {"eic_cashing_in": "eic_exploit"}  # names in the stored runs, and on the page
+# Words that are stored or printed, and the page's own.
+SHOWN = {
+    "eic_cashing_in": "eic_exploit",
+    "best rival": "compared with",
+    "/ budget": "share of the budget",
+}
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def read(name: str) -> str | None:
 
 def with_command(table: str, command: str | None) -> str:
     """Put the command that makes a table above it."""
-    head = f"```sh\n{command}\n```" if command else NOT_KEPT
+    head = f"`{command}`" if command else NOT_KEPT
     return f"{head}\n\n{table.strip()}\n"
 
 
