@@ -60,6 +60,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "plot_gallery": "True",
+    "within_subsection_order": "FileNameSortKey",
 }
 
 # The gallery saves its figures; pyplot warns that it cannot show them.

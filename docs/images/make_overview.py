@@ -48,7 +48,8 @@ def draw(left, right):
     RoutingCurveDisplay.from_estimator(
         routers, data.prompts[test], data.scores[test], costs=data.costs, ax=left
     )
-    left.set_xlim(right=24)  # room for the last name
+    left.set(xlim=(0, 24), ylim=(0.12, 1.02))  # room for names and legend
+    left.legend(frameon=False, fontsize=9, loc="lower right")
     left.set_title("Routing: 300 new prompts, six models")
 
     steps = np.arange(1, N_EVALUATIONS + 1)
