@@ -1,8 +1,8 @@
 """What ``make demo`` runs: route prompts with a trained router, then tune under constraints.
 
-`lookahead_sk.datasets.make_routing` makes the prompts. Six small programs of unequal skill and cost
-answer them. The router learns from 500 scored prompts and the answers to them. Then it chooses a
-program for each of 300 new prompts, from the prompt alone.
+`make_routing` makes the prompts. Six small programs of unequal skill and cost answer them. The
+router learns from 500 scored prompts and the answers to them. Then it chooses a program for each of
+300 new prompts, from the prompt alone.
 """
 
 import time

@@ -4,7 +4,7 @@ Share one study between processes
 
 Two processes share one Optuna study. One of them is killed, and no finished trial is lost.
 
-The study is a file (`JournalStorage`). With the URL of a database it would reach many machines.
+The study is a file (``JournalStorage``). With the URL of a database it would reach many machines.
 Every worker plans with all finished trials, and keeps away from the points that others evaluate
 at the moment. Run the example twice with the same file to see a study resumed:
 ``python optuna_many_processes.py FILE``.
@@ -141,6 +141,9 @@ def draw(study: optuna.Study, path: str) -> None:
     right.axvspan(MOST_VECTORS, right.get_xlim()[1], color="0.92", zorder=0)
     right.set(xlabel=f"support vectors (limit: {MOST_VECTORS})", ylabel="accuracy, 5 folds")
     right.set_xscale("log")
+    ticks = [30, 60, 100, 200, 400]
+    right.set_xticks(ticks, [str(tick) for tick in ticks])
+    right.set_xticks([], minor=True)
     figure.savefig(path, dpi=100)
 
 

@@ -4,8 +4,8 @@ Look at what the optimiser sees
 
 The problem is a variant of Gardner's first: minimise :math:`\\cos 2x \\cos y + \\sin x` subject to
 :math:`\\cos(x + y) + 0.5 \\le 0`. The best feasible value is -1.88875. After a dozen evaluations,
-`AcquisitionDisplay` draws the two-step value over the plane and along one variable.
-`ConvergenceDisplay` draws the best value that the search has reached.
+``AcquisitionDisplay`` draws the two-step value over the plane and along one variable.
+``ConvergenceDisplay`` draws the best value that the search has reached.
 
 Run ``python plot_acquisition.py picture.png`` to save the picture instead of showing it.
 """

@@ -5,8 +5,8 @@ Search under limits: a quick classifier with few false alarms
 A support vector machine should find as many tumours as possible. It may raise a false alarm for at
 most 2 % of the healthy patients. It may keep at most 80 support vectors, because they decide how
 long a prediction takes. None of these numbers is known before a candidate is trained.
-`ConstrainedSearchCV` is used like `RandomizedSearchCV`, which gets the same number of evaluations
-here.
+``ConstrainedSearchCV`` is used like ``RandomizedSearchCV``, which gets the same number of
+evaluations here.
 
 Run ``python plot_constrained_search.py picture.png`` to save the picture instead of showing it.
 """

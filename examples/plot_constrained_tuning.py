@@ -3,7 +3,7 @@ Tune a model that must fit a latency and a size limit
 =====================================================
 
 Which boosted trees classify best, among those that answer within a time limit and fit into a size
-limit? All three numbers are known only after training. `TwoStepConstrainedBO` proposes the next
+limit? All three numbers are known only after training. ``TwoStepConstrainedBO`` proposes the next
 model by ``ask``. We train it, measure it, and report the numbers by ``tell``. The same number of
 random models serves as a comparison.
 

@@ -3,9 +3,9 @@ What does a cheaper answer cost in quality?
 ===========================================
 
 A router predicts the quality of every model's answer before any model is called. If it knows the
-prices, it can trade quality for cost. `RoutingCurveDisplay` draws that trade-off beside the single
-models, a nearest-neighbour router and an oracle. `RoutingConfusionDisplay` shows which choices were
-not the best ones, and how much score they lost.
+prices, it can trade quality for cost. ``RoutingCurveDisplay`` draws that trade-off beside the
+single models, a nearest-neighbour router and an oracle. ``RoutingConfusionDisplay`` shows which
+choices were not the best ones, and how much score they lost.
 
 Run ``python plot_router_costs.py picture.png`` to save the picture instead of showing it.
 """

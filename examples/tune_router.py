@@ -4,12 +4,12 @@ Tune a router under a cost and a latency limit
 
 Which router gives the best answers for a limited amount of money, and answers in time?
 
-This example uses both halves of the package. `ConstrainedSearchCV` maximises the mean score of the
-models that a `LookaheadRouter` calls. Two limits apply: on the mean cost of a call, and on the time
-that routing a fold of prompts takes. A plain search over ``cost_weight`` would always end at 0,
-since spending more never lowers the score.
+This example uses both halves of the package. ``ConstrainedSearchCV`` maximises the mean score of
+the models that a ``LookaheadRouter`` calls. Two limits apply: on the mean cost of a call, and on
+the time that routing a fold of prompts takes. A plain search over ``cost_weight`` would always end
+at 0, since spending more never lowers the score.
 
-The prompts come from `make_routing` and are answered by six small programs. If the environment
+The prompts come from ``make_routing`` and are answered by six small programs. If the environment
 variable ``LOOKAHEAD_SK_DATA`` names the folder of the published benchmarks, 600 real prompts and
 the responses of five language models are used instead. Cost is then billions of parameters.
 
