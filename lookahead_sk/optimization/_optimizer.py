@@ -292,12 +292,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if remaining is not None:
             check_int(remaining, "remaining", 1)
         check_choice(plan_pending, "plan_pending", (True, False, None))
-        state = self._begun(self._known_space())
+        state = self._current_state(self._current_space())
         if plan_pending is not None:
             state = replace(state, plan_pending=plan_pending)
         with few_threads(len(state.unit)):
             is_last = remaining is not None and remaining <= q
-            unit, state, surrogate = self._next(state, q, is_last)
+            unit, state, surrogate = self._search(state, q, is_last)
         points = state.space.decode(unit)
         # As `tell` will read them: where floats are coarse, a point is not quite its own.
         state = state.with_asked(state.space.encode(points))
@@ -327,10 +327,10 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             If a point or a shape is invalid; nothing is added then.
         """
         self._check_parameters()
-        space = self._known_space()
+        space = self._current_space()
         unit = space.encode(X)
         outputs = check_outputs(y, len(unit), self.n_constraints)
-        self._assign(self._begun(space).with_told(X, unit, outputs))
+        self._assign(self._current_state(space).with_told(X, unit, outputs))
         return self
 
     def add_pending(self, X: Any) -> Self:
@@ -352,9 +352,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             If a parameter or a point is invalid; nothing is added then.
         """
         self._check_parameters()
-        space = self._known_space()
+        space = self._current_space()
         unit = space.encode(X)
-        self._assign(self._begun(space).with_pending(unit), self._surrogate)
+        self._assign(self._current_state(space).with_pending(unit), self._surrogate)
         return self
 
     def forget_pending(self) -> Self:
@@ -601,7 +601,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         check_random_state(self.random_state)
         self._assign(RunState.from_json(content, space, self.n_constraints, self.kernel))
 
-    def _known_space(self) -> Space:
+    def _current_space(self) -> Space:
         """The run's space, before the first ask or tell that of the parameters."""
         return self._make_space() if self._state is None else self._state.space
 
@@ -612,7 +612,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         check_kernel(self.kernel, space.n_unit)
         return space
 
-    def _begun(self, space: Space) -> RunState:
+    def _current_state(self, space: Space) -> RunState:
         """The run's state, before the first ask or tell a new one."""
         state = self._new_state(space) if self._state is None else self._state
         if self.n_constraints != state.n_constraints:
@@ -628,8 +628,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
         self.n_features_in_ = state.space.n_features
-        self._surrogate = surrogate
+        self._surrogate = None  # never that of another state, even if this is interrupted
         self._state = state
+        self._surrogate = surrogate
 
     def _encode_for_prediction(self, X: Any) -> FloatArray:
         space = self._fitted_state().space
@@ -660,7 +661,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         surrogate = self._fitted()
         return make_problem(self._fitted_state(), surrogate)
 
-    def _next(
+    def _search(
         self, state: RunState, q: int, is_last: bool
     ) -> tuple[FloatArray, RunState, Surrogate | None]:
         """The next q unit points, and the state and the surrogate after the search for them."""
