@@ -36,6 +36,7 @@ suppress_warnings = ["ref.term"]
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 autodoc_default_options = {"members": True}
 
 html_theme = "pydata_sphinx_theme"
