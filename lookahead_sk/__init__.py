@@ -10,13 +10,26 @@ from lookahead_sk._version import __version__
 if TYPE_CHECKING:
     from lookahead_sk.model_selection import ConstrainedSearchCV
     from lookahead_sk.optimization import TwoStepConstrainedBO
-    from lookahead_sk.routing import LookaheadRouter
+    from lookahead_sk.routing import (
+        CausalLookaheadRouter,
+        LookaheadRouter,
+        MaskedLookaheadRouter,
+    )
 
-__all__ = ["ConstrainedSearchCV", "LookaheadRouter", "TwoStepConstrainedBO", "__version__"]
+__all__ = [
+    "CausalLookaheadRouter",
+    "ConstrainedSearchCV",
+    "LookaheadRouter",
+    "MaskedLookaheadRouter",
+    "TwoStepConstrainedBO",
+    "__version__",
+]
 
 _HOMES = {
+    "CausalLookaheadRouter": "lookahead_sk.routing",
     "ConstrainedSearchCV": "lookahead_sk.model_selection",
     "LookaheadRouter": "lookahead_sk.routing",
+    "MaskedLookaheadRouter": "lookahead_sk.routing",
     "TwoStepConstrainedBO": "lookahead_sk.optimization",
 }
 _SUBMODULES = (

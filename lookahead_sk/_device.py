@@ -1,8 +1,9 @@
-"""From ``device="auto"`` and ``dtype="auto"`` to a torch device and dtype."""
+"""From ``device="auto"`` and ``dtype="auto"`` to a torch device and a precision."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from lookahead_sk._validation import reject
 
@@ -49,3 +50,20 @@ def resolve_device(device: object = "auto") -> torch.device:
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         reject("device", "a device of this machine", str(device))
     return resolved
+
+
+def resolve_precision(dtype: str, device: torch.device) -> str:
+    """``"auto"`` is bfloat16 on a CUDA device that has it, else float32."""
+    import torch
+
+    if dtype != "auto":
+        return dtype
+    is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if is_fast else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Run in bfloat16 where that is asked for."""
+    import torch
+
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -27,11 +27,11 @@ def sync(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folder, and needs it not
+    except OSError:  # Windows opens no folders, and does not need this
         return
     try:
         os.fsync(descriptor)
-    except OSError:  # neither can some network disks
+    except OSError:  # some network disks cannot
         pass
     finally:
         os.close(descriptor)

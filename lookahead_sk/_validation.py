@@ -88,6 +88,18 @@ def check_float(
     return float(value)
 
 
+def check_bool(value: Any, name: str) -> bool:
+    """Return ``value`` as a bool, or raise."""
+    if not isinstance(value, bool | np.bool_):
+        reject(name, "one of True, False", value)
+    return bool(value)
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a parameter is left to the estimator."""
+    return isinstance(value, str) and value == "auto"
+
+
 def check_choice(value: Any, name: str, options: Iterable[Any]) -> Any:
     """Return ``value`` if it is one of ``options``, or raise ``ValueError`` naming them."""
     accepted = list(options)

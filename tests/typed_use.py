@@ -19,7 +19,7 @@ def route(prompts: list[str], scores: Floats) -> npt.NDArray[Any]:
     assert_type(router.partial_fit(prompts, scores), LookaheadRouter)
     assert_type(router.add_model("new", prompts, scores[:, 0]), LookaheadRouter)
     assert_type(router.predict_quality(prompts), Floats)
-    assert_type(router.typicality(prompts), Floats)
+    assert_type(router.novelty_p_values(prompts), Floats)
     assert_type(router.score(prompts, scores), float)
     assert_type(LookaheadRouter.from_pretrained("folder"), LookaheadRouter)
     KNNRouter().fit(prompts, scores)

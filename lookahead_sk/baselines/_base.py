@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils import check_random_state
 
+from lookahead_sk._typing import Float32Array, FloatArray, IntArray, Prompts
 from lookahead_sk._validation import check_int
 from lookahead_sk.routing import BaseRouter
-from lookahead_sk.routing._base import fit_temperature
-from lookahead_sk.routing._features import LexicalFeatures, fit_lexical
-
-Floats = npt.NDArray[np.float64]
-Checked = list[str] | npt.NDArray[np.float32]
+from lookahead_sk.routing._checks import check_scores, check_X, remember_X
+from lookahead_sk.routing._features._lexical import LexicalFeatures, fit_lexical
+from lookahead_sk.routing._features._sentence_encoder import embed_prompts
+from lookahead_sk.routing._local_average._selection import fit_temperature
 
 
 class QualityModel(Protocol):
     """Anything that estimates scores (n, K) from features (n, d)."""
 
-    def predict(self, Z: Any) -> Floats: ...
+    def predict(self, Z: Any) -> FloatArray: ...
 
 
 class Fitted(NamedTuple):
-    """A fitted model, and what it, or its like, predicts for prompts it was not fitted to."""
+    """A fitted model, and held-out predictions of it or of models fitted in the same way."""
 
     model: QualityModel
-    rows: npt.NDArray[np.intp]
-    held_out: Floats  # (len(rows), K)
+    rows: IntArray
+    held_out: FloatArray  # (len(rows), K)
 
 
 class QueryOnlyRouter(BaseRouter):
@@ -51,11 +51,12 @@ class QueryOnlyRouter(BaseRouter):
         tags.classifier_tags.poor_score = self._poor_score
         return tags
 
-    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
-        raise NotImplementedError
+    @abstractmethod
+    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
+        """Learn scores Y (n, K) from features Z (n, d)."""
 
-    def _features(self, X: Checked, lexical: LexicalFeatures | None) -> npt.NDArray[np.float32]:
-        Z = self._embed(X)
+    def _features(self, X: Prompts, lexical: LexicalFeatures | None) -> Float32Array:
+        Z = embed_prompts(X, self.encoder, self.device)
         if lexical is None or isinstance(X, np.ndarray):
             return Z
         return np.hstack([Z, lexical.transform(X)])
@@ -77,8 +78,8 @@ class QueryOnlyRouter(BaseRouter):
         self
             The fitted router.
         """
-        given, X = X, self._check_X(X, reset=True)
-        table = self._check_y(y, len(X))
+        given, X = X, check_X(self, X, reset=True)
+        table = check_scores(y, len(X))
         n_lexical = check_int(self.lexical_features, "lexical_features", low=0, closed="left")
         rng = check_random_state(self.random_state)
         lexical = None
@@ -88,8 +89,8 @@ class QueryOnlyRouter(BaseRouter):
         self.lexical_, self.model_ = lexical, fitted.model
         self.classes_ = table.classes
         self.temperature_ = fit_temperature(fitted.held_out, table.scores[fitted.rows])
-        self._remember_X(given)
+        remember_X(self, given)
         return self
 
-    def _predict_quality(self, X: Checked) -> Floats:
+    def _predict_quality(self, X: Prompts) -> FloatArray:
         return self.model_.predict(self._features(X, self.lexical_))

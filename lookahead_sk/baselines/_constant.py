@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from lookahead_sk._typing import Float32Array, FloatArray, Prompts
 from lookahead_sk._validation import reject
-from lookahead_sk.baselines._local import model_means
 from lookahead_sk.routing import BaseRouter
-from lookahead_sk.routing._base import fit_temperature
+from lookahead_sk.routing._checks import check_scores, check_X, remember_X
+from lookahead_sk.routing._local_average._clusters import model_means
+from lookahead_sk.routing._local_average._selection import fit_temperature
 
-Floats = npt.NDArray[np.float64]
-Checked = list[str] | npt.NDArray[np.float32]
 
-
-def _key(prompt: str | npt.NDArray[np.float32], seed: int = 0) -> bytes:
+def _key(prompt: str | Float32Array, seed: int = 0) -> bytes:
     """A name for a prompt that depends on nothing but its content (and a seed)."""
     content = prompt.encode("utf-8", "replace") if isinstance(prompt, str) else prompt.tobytes()
     return hashlib.blake2b(content, digest_size=16, salt=seed.to_bytes(8, "little")).digest()
@@ -35,9 +34,9 @@ class _ContentRouter(BaseRouter):
         tags.classifier_tags.poor_score = self._poor_score
         return tags
 
-    def _learn(self, X: Checked, scores: Floats) -> dict[str, Any]:
+    @abstractmethod
+    def _learn(self, X: Prompts, scores: FloatArray) -> dict[str, Any]:
         """The attributes to set."""
-        raise NotImplementedError
 
     def fit(self, X: Any, y: Any, responses: Any = None) -> Self:
         """Learn from prompts and scores.
@@ -56,13 +55,13 @@ class _ContentRouter(BaseRouter):
         self
             The fitted router.
         """
-        given, X = X, self._check_X(X, reset=True)
-        table = self._check_y(y, len(X))
+        given, X = X, check_X(self, X, reset=True)
+        table = check_scores(y, len(X))
         for name, value in self._learn(X, table.scores).items():
             setattr(self, name, value)
         self.classes_ = table.classes
         self.temperature_ = fit_temperature(self._predict_quality(X), table.scores)
-        self._remember_X(given)
+        remember_X(self, given)
         return self
 
 
@@ -111,12 +110,12 @@ class RandomRouter(_ContentRouter):
         self.device = device
         self.random_state = random_state
 
-    def _learn(self, X: Checked, scores: Floats) -> dict[str, Any]:
+    def _learn(self, X: Prompts, scores: FloatArray) -> dict[str, Any]:
         seed = int(check_random_state(self.random_state).randint(2**31))
         low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
         return {"seed_": seed, "score_range_": (low, high), "n_models_": scores.shape[1]}
 
-    def _predict_quality(self, X: Checked) -> Floats:
+    def _predict_quality(self, X: Prompts) -> FloatArray:
         low, high = self.score_range_
         keys = [int.from_bytes(_key(prompt, self.seed_), "little") for prompt in X]
         draws = [np.random.default_rng(key).random(self.n_models_) for key in keys]
@@ -154,24 +153,24 @@ class BestSingleRouter(_ContentRouter):
     array([1])
     """
 
-    means_: Floats
+    means_: FloatArray
 
     def __init__(self, encoder: Any = None, *, device: Any = "auto"):
         self.encoder = encoder
         self.device = device
 
-    def _learn(self, X: Checked, scores: Floats) -> dict[str, Any]:
+    def _learn(self, X: Prompts, scores: FloatArray) -> dict[str, Any]:
         return {"means_": model_means(scores, np.ones(len(scores)))}
 
-    def _predict_quality(self, X: Checked) -> Floats:
+    def _predict_quality(self, X: Prompts) -> FloatArray:
         return np.tile(self.means_, (len(X), 1))
 
 
 class _Seen(NamedTuple):
     """Sum of scores and number of times a prompt was seen, both per model."""
 
-    total: Floats
-    times: Floats
+    total: FloatArray
+    times: FloatArray
 
 
 class OracleRouter(_ContentRouter):
@@ -212,15 +211,15 @@ class OracleRouter(_ContentRouter):
     0.7
     """
 
-    means_: Floats
-    memory_: dict[bytes, Floats]
+    means_: FloatArray
+    memory_: dict[bytes, FloatArray]
     _poor_score: ClassVar[bool] = False
 
     def __init__(self, encoder: Any = None, *, device: Any = "auto"):
         self.encoder = encoder
         self.device = device
 
-    def _learn(self, X: Checked, scores: Floats) -> dict[str, Any]:
+    def _learn(self, X: Prompts, scores: FloatArray) -> dict[str, Any]:
         means = model_means(scores, np.ones(len(scores)))
         seen: dict[bytes, _Seen] = {}
         for prompt, row in zip(X, scores, strict=True):
@@ -234,7 +233,7 @@ class OracleRouter(_ContentRouter):
         }
         return {"means_": means, "memory_": memory}
 
-    def _predict_quality(self, X: Checked) -> Floats:
+    def _predict_quality(self, X: Prompts) -> FloatArray:
         return np.array([self.memory_.get(_key(prompt), self.means_) for prompt in X])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -255,7 +254,7 @@ class OracleRouter(_ContentRouter):
             The highest score that any router can reach on these prompts.
         """
         check_is_fitted(self)
-        n = len(self._check_X(X, reset=False))
+        n = len(check_X(self, X, reset=False))
         everyone = [self._rewards(np.full(n, name), y) for name in self.classes_]
         rewards = np.array(everyone)  # (K, n)
         seen = ~np.isnan(rewards)

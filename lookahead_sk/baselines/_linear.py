@@ -9,32 +9,31 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from lookahead_sk._typing import FloatArray
 
 
 class LinearModel(NamedTuple):
     """Quality = intercept (K,) + Z coef (d, K)."""
 
-    coef: Floats
-    intercept: Floats
+    coef: FloatArray
+    intercept: FloatArray
 
-    def predict(self, Z: Floats) -> Floats:
-        quality: Floats = Z @ self.coef + self.intercept
+    def predict(self, Z: FloatArray) -> FloatArray:
+        quality: FloatArray = Z @ self.coef + self.intercept
         return quality
 
 
 class _Spectrum(NamedTuple):
     """Eigendecomposition that solves a weighted, centred ridge problem for every penalty."""
 
-    values: Floats  # (r,)
-    left: Floats  # (d, r), coefficients per rotated target
-    right: Floats  # (r, n), rotates the weighted, centred targets
-    mean: Floats  # (d,)
+    values: FloatArray  # (r,)
+    left: FloatArray  # (d, r), coefficients per rotated target
+    right: FloatArray  # (r, n), rotates the weighted, centred targets
+    mean: FloatArray  # (d,)
 
     @classmethod
-    def of(cls, Z: Floats, w: Floats) -> _Spectrum:
+    def of(cls, Z: FloatArray, w: FloatArray) -> _Spectrum:
         mean = np.average(Z, axis=0, weights=w)
         A = (Z - mean) * np.sqrt(w)[:, None]  # (n, d)
         if A.shape[1] <= A.shape[0]:
@@ -45,7 +44,9 @@ class _Spectrum(NamedTuple):
         return cls(np.maximum(values, 0), A.T @ U, U.T, mean)
 
 
-def _solve(Z: Floats, y: Floats, w: Floats, penalties: Floats) -> tuple[Floats, Floats]:
+def _solve(
+    Z: FloatArray, y: FloatArray, w: FloatArray, penalties: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Coefficients (A, d, m) and intercepts (A, m) for complete targets y (n, m)."""
     spectrum = _Spectrum.of(Z, w)
     target_mean = np.average(y, axis=0, weights=w)
@@ -55,7 +56,9 @@ def _solve(Z: Floats, y: Floats, w: Floats, penalties: Floats) -> tuple[Floats, 
     return coefs, target_mean - spectrum.mean @ coefs
 
 
-def ridge_path(Z: Floats, Y: Floats, w: Floats, penalties: Floats) -> list[LinearModel]:
+def ridge_path(
+    Z: FloatArray, Y: FloatArray, w: FloatArray, penalties: FloatArray
+) -> list[LinearModel]:
     """Ridge regression of every model's observed scores, for every penalty.
 
     Parameters
@@ -88,7 +91,9 @@ def ridge_path(Z: Floats, Y: Floats, w: Floats, penalties: Floats) -> list[Linea
     return [LinearModel(c, i) for c, i in zip(coefs, intercepts, strict=True)]
 
 
-def reduce_rank(model: LinearModel, Z: Floats, w: Floats, penalty: float, rank: int) -> LinearModel:
+def reduce_rank(
+    model: LinearModel, Z: FloatArray, w: FloatArray, penalty: float, rank: int
+) -> LinearModel:
     r"""Model whose differences between candidates have a given rank, from the ridge solution.
 
     The coefficients are split into their mean over the candidates, which is how hard a prompt is
@@ -131,7 +136,7 @@ def reduce_rank(model: LinearModel, Z: Floats, w: Floats, penalty: float, rank: 
     return LinearModel(coef, mean_y - mean_z @ coef)
 
 
-def penalty_scale(Z: Floats, w: Floats) -> float:
+def penalty_scale(Z: FloatArray, w: FloatArray) -> float:
     """Mean sum of squares of a centred feature: penalties are given as multiples of it."""
     mean = np.average(Z, axis=0, weights=w)
     return float(np.maximum(w @ (Z - mean) ** 2, 0).mean()) or 1.0

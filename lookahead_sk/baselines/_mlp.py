@@ -9,29 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 
-from lookahead_sk.baselines._local import model_means
+from lookahead_sk._typing import FloatArray, IntArray
+from lookahead_sk.routing._local_average._clusters import model_means
 
 if TYPE_CHECKING:
     import torch
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.intp]
 
 
 class Network(NamedTuple):
     """Weights of one hidden layer of rectified linear units, kept as numpy arrays."""
 
-    W1: Floats  # (d, h)
-    b1: Floats  # (h,)
-    W2: Floats  # (h, K)
-    b2: Floats  # (K,)
+    W1: FloatArray  # (d, h)
+    b1: FloatArray  # (h,)
+    W2: FloatArray  # (h, K)
+    b2: FloatArray  # (K,)
 
-    def predict(self, Z: Floats) -> Floats:
+    def predict(self, Z: FloatArray) -> FloatArray:
         """Chance of every model to be right, (n, K)."""
-        chance: Floats = expit(np.maximum(Z @ self.W1 + self.b1, 0) @ self.W2 + self.b2)
+        chance: FloatArray = expit(np.maximum(Z @ self.W1 + self.b1, 0) @ self.W2 + self.b2)
         return chance
 
 
@@ -47,7 +44,7 @@ class Schedule(NamedTuple):
     patience: int
 
 
-def _initial(d: int, h: int, K: int, bias: Floats, rng: torch.Generator) -> list[torch.Tensor]:
+def _initial(d: int, h: int, K: int, bias: FloatArray, rng: torch.Generator) -> list[torch.Tensor]:
     import torch
 
     def draw(fan_in: int, fan_out: int) -> torch.Tensor:
@@ -71,7 +68,7 @@ def _loss(logits: torch.Tensor, T: torch.Tensor, w: torch.Tensor) -> torch.Tenso
 
 
 def train_network(
-    Z: Floats, T: Floats, w: Floats, held_out: Ints, schedule: Schedule, seed: int
+    Z: FloatArray, T: FloatArray, w: FloatArray, held_out: IntArray, schedule: Schedule, seed: int
 ) -> Network:
     """Train by AdamW until the loss on held-out rows stops falling, and return the best state.
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import check_float, check_int
 from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
 from lookahead_sk.baselines._mlp import Network, Schedule, train_network
-
-Floats = npt.NDArray[np.float64]
 
 
 class NetworkModel(NamedTuple):
     """Mean of several networks on standardised features, in the units of the scores."""
 
     networks: list[Network]
-    mean: Floats  # (d,)
-    scale: Floats  # (d,)
+    mean: FloatArray  # (d,)
+    scale: FloatArray  # (d,)
     low: float
     high: float
 
-    def predict(self, Z: Any) -> Floats:
+    def predict(self, Z: Any) -> FloatArray:
         standard = (np.asarray(Z, dtype=np.float64) - self.mean) / self.scale
         chance = np.mean([network.predict(standard) for network in self.networks], axis=0)
         return self.low + (self.high - self.low) * chance
@@ -125,7 +123,7 @@ class MLPRouter(QueryOnlyRouter):
             check_int(self.patience, "patience", low=1, closed="left"),
         )
 
-    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
         schedule = self._schedule()
         n_networks = check_int(self.n_networks, "n_networks", low=1, closed="left")
         fraction = check_float(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lookahead_sk._typing import FloatArray, IntArray
 from lookahead_sk._validation import check_float, check_int
 from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
 from lookahead_sk.baselines._linear import LinearModel, penalty_scale, reduce_rank, ridge_path
 from lookahead_sk.baselines._tuning import cross_validated, first_least
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.intp]
 
 _ALPHAS = np.logspace(4, -2, 13)  # the strongest penalty, the simplest model, first
 _MAX_RANK = 8
@@ -77,7 +74,7 @@ class RidgeRouter(QueryOnlyRouter):
         self.device = device
         self.random_state = random_state
 
-    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
         fitted, self.alpha_, _ = _fit_linear(Z, Y, rng, self.alpha, [None])
         return fitted
 
@@ -158,7 +155,7 @@ class MatrixFactorizationRouter(QueryOnlyRouter):
         self.device = device
         self.random_state = random_state
 
-    def _fit_model(self, Z: Any, Y: Floats, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
         ranks: list[int | None] = list(range(1, min(Y.shape[1], _MAX_RANK + 1)))
         if self.rank is not None:
             ranks = [check_int(self.rank, "rank", low=1, closed="left")]
@@ -167,7 +164,9 @@ class MatrixFactorizationRouter(QueryOnlyRouter):
         return fitted
 
 
-def _models(Z: Floats, Y: Floats, alphas: Floats, ranks: list[int | None]) -> list[LinearModel]:
+def _models(
+    Z: FloatArray, Y: FloatArray, alphas: FloatArray, ranks: list[int | None]
+) -> list[LinearModel]:
     """Linear models of every rank (None: unrestricted) and penalty, ranks outermost."""
     w = np.ones(len(Z))
     penalties = alphas * penalty_scale(Z, w)
@@ -180,7 +179,7 @@ def _models(Z: Floats, Y: Floats, alphas: Floats, ranks: list[int | None]) -> li
 
 
 def _fit_linear(
-    Z: Any, Y: Floats, rng: np.random.RandomState, alpha: float | None, ranks: list[int | None]
+    Z: Any, Y: FloatArray, rng: np.random.RandomState, alpha: float | None, ranks: list[int | None]
 ) -> tuple[Fitted, float, int | None]:
     """Choose penalty and rank by cross-validation and fit: the model, the penalty, the rank."""
     Z = np.asarray(Z, dtype=np.float64)
@@ -188,7 +187,7 @@ def _fit_linear(
     if alpha is not None:
         alphas = np.array([check_float(alpha, "alpha", low=0.0, closed="neither")])
 
-    def predict(train: Ints, test: Ints) -> Floats:
+    def predict(train: IntArray, test: IntArray) -> FloatArray:
         models = _models(Z[train], Y[train], alphas, ranks)
         return np.array([model.predict(Z[test]) for model in models])
 

@@ -12,19 +12,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from lookahead_sk.routing._criteria import difference_error
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.intp]
+from lookahead_sk._typing import FloatArray, IntArray
+from lookahead_sk.routing._local_average._selection import difference_error
 
 # From rows to train on and rows to judge by, the qualities predicted for the latter by every
 # candidate, (A, m, K).
-Predict = Callable[[Ints, Ints], Floats]
+Predict = Callable[[IntArray, IntArray], FloatArray]
 
 
-def first_least(errors: Floats) -> int:
+def first_least(errors: FloatArray) -> int:
     """The first candidate of least error up to rounding: the simplest candidates come first."""
     return int(np.flatnonzero(errors <= errors.min() + 1e-12)[0])
 
@@ -32,17 +29,17 @@ def first_least(errors: Floats) -> int:
 class OutOfFold(NamedTuple):
     """Qualities of every candidate (A, m, K) on the rows (m,) that could be judged."""
 
-    rows: Ints
-    quality: Floats
+    rows: IntArray
+    quality: FloatArray
 
-    def errors(self, Y: Floats, w: Floats) -> Floats:
+    def errors(self, Y: FloatArray, w: FloatArray) -> FloatArray:
         """Error of every candidate, (A,)."""
         rows = self.rows
         return np.array([difference_error(quality, Y[rows], w[rows]) for quality in self.quality])
 
 
 def cross_validated(
-    predict: Predict, Y: Floats, w: Floats, n_splits: int, rng: np.random.RandomState
+    predict: Predict, Y: FloatArray, w: FloatArray, n_splits: int, rng: np.random.RandomState
 ) -> OutOfFold:
     """Qualities that every candidate predicts for prompts it was not fitted to.
 

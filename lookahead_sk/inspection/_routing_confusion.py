@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from lookahead_sk._scores import read_choice, read_scores
 from lookahead_sk._validation import check_choice
 from lookahead_sk.inspection._axes import get_axes
+from lookahead_sk.metrics._tables import read_choice, read_scores
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from lookahead_sk._scores import read_scores
 from lookahead_sk._validation import reject
 from lookahead_sk.inspection._axes import get_axes
 from lookahead_sk.metrics import CostQualityCurve, area_under_cost_quality, cost_quality_curve
+from lookahead_sk.metrics._tables import read_scores
 
 Floats = npt.NDArray[np.float64]
 

@@ -69,9 +69,9 @@ class TwoStepConstrainedSampler(BaseSampler):
 
     Notes
     -----
-    Modelled are the parameters that all completed trials have with the same distribution. Trials
-    that other workers run at the moment are taken into account: their points are expected to give
-    what the model predicts. The trial of a worker that was killed stays "running" in the study
+    The model covers the parameters that all completed trials have with the same distribution.
+    Trials that other workers run at the moment are taken into account: their points are expected to
+    give what the model predicts. The trial of a worker that was killed stays "running" in the study
     until it is marked as failed; until then it only keeps new trials away from its own point.
 
     Pruned trials, and completed trials that lack a constraint that others have, are left out.

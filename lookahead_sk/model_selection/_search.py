@@ -83,8 +83,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         Fits in parallel, in joblib's backend. Results do not depend on it.
     refit : bool, "always" or callable, default=True
         Refit the best feasible candidate on all data; if none is feasible, warn and refit none.
-        "always" refits the least violating candidate then. A callable gets ``cv_results_`` and
-        returns the index to refit, feasible or not.
+        "always" then refits the candidate with the smallest violation. A callable gets
+        ``cv_results_`` and returns the index to refit, feasible or not.
     cv : int, cross-validation generator or iterable, default=None
         As in `RandomizedSearchCV`; all candidates see the same splits.
     verbose : int, default=0
@@ -106,7 +106,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         excess over the limits, each in parts of its limit, 0 if feasible, NaN if failed. Times of
         a candidate all of whose fits failed are NaN.
     best_index_ : int
-        Row of the best feasible candidate; of the least violating one if none is feasible.
+        Row of the best feasible candidate; of that with the smallest violation if none is.
     best_params_ : dict
         Its parameters.
     best_score_ : float
@@ -140,7 +140,7 @@ class ConstrainedSearchCV(BaseSearchCV):
     Notes
     -----
     Planning costs some tenths of a second a batch, beyond the fits: for fits that take less,
-    `RandomizedSearchCV` with more candidates is the better buy.
+    `RandomizedSearchCV` with more candidates is the better choice.
 
     Limits on times make a search depend on the machine and its load; limits on counted quantities
     (parameters, operations, tokens) do not.

@@ -1,18 +1,26 @@
-"""Routing prompts to the best of several language models by foreseeing their responses."""
+"""Routing prompts to the best of several language models by predicting their responses."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from lookahead_sk.routing._base import BaseRouter
 
 if TYPE_CHECKING:
-    from lookahead_sk.routing._router import LookaheadRouter
+    from lookahead_sk.routing._causal_router import CausalLookaheadRouter
+    from lookahead_sk.routing._embedding_router import LookaheadRouter
+    from lookahead_sk.routing._masked_router import MaskedLookaheadRouter
 
-__all__ = ["BaseRouter", "LookaheadRouter"]
+__all__ = ["BaseRouter", "CausalLookaheadRouter", "LookaheadRouter", "MaskedLookaheadRouter"]
+
+_HOMES = {
+    "CausalLookaheadRouter": "_causal_router",
+    "LookaheadRouter": "_embedding_router",
+    "MaskedLookaheadRouter": "_masked_router",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "LookaheadRouter":
-        from lookahead_sk.routing._router import LookaheadRouter
-
-        return LookaheadRouter
+    # torch takes more than a second to import, transformers several: loaded when asked for.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'lookahead_sk.routing' has no attribute {name!r}")

@@ -16,10 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
+from lookahead_sk._typing import BoolArray, Float32Array, FloatArray
 
 N_NEAREST = 10
 MAX_REFERENCES = 2000
@@ -39,10 +37,10 @@ class Novelty:
         Distances of the calibration prompts, ascending.
     """
 
-    references: Floats32
-    distances: Floats32
+    references: Float32Array
+    distances: Float32Array
 
-    def p_values(self, features: Floats32) -> Floats:
+    def p_values(self, features: Float32Array) -> FloatArray:
         """Conformal p-values (n,) of prompts with features (n, p)."""
         found = _distances(_unit(features), self.references)
         n_below = np.searchsorted(self.distances, found, side="left")
@@ -51,7 +49,7 @@ class Novelty:
 
 
 def fit_novelty(
-    features: Floats32, seed: int, is_calibration: npt.NDArray[np.bool_] | None = None
+    features: Float32Array, seed: int, is_calibration: BoolArray | None = None
 ) -> Novelty:
     """Split the training prompts into references and calibration prompts.
 
@@ -78,12 +76,12 @@ def fit_novelty(
     return Novelty(references, np.sort(_distances(_unit(features[calibration]), references)))
 
 
-def _unit(rows: Floats32) -> Floats32:
+def _unit(rows: Float32Array) -> Float32Array:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
-def _distances(features: Floats32, references: Floats32) -> Floats32:
+def _distances(features: Float32Array, references: Float32Array) -> Float32Array:
     """Mean distance (n,) to the nearest references."""
     k = min(N_NEAREST, len(references))
     norms = (references**2).sum(axis=1)

@@ -7,9 +7,16 @@ from scipy.optimize import minimize
 from sklearn.linear_model import Ridge
 
 from lookahead_sk.baselines._linear import penalty_scale, reduce_rank, ridge_path
-from lookahead_sk.baselines._local import cluster_means, memberships, model_means, neighbour_means
 from lookahead_sk.baselines._mlp import Schedule, train_network
-from lookahead_sk.baselines._tuning import cross_validated, difference_error, first_least
+from lookahead_sk.baselines._tuning import cross_validated, first_least
+from lookahead_sk.routing._local_average._clusters import (
+    cluster_sums,
+    memberships,
+    model_means,
+    shrunken_means,
+)
+from lookahead_sk.routing._local_average._neighbors import neighbor_means
+from lookahead_sk.routing._local_average._selection import difference_error
 
 
 @pytest.fixture
@@ -114,13 +121,13 @@ def test_neighbour_means_are_averages_over_the_first_k(with_gaps):
     _, Y, w = with_gaps
     neighbours = np.argsort(np.random.RandomState(4).rand(700, 30), axis=1)[:, :12]
     ks = np.array([1, 5, 12])
-    quality = neighbour_means(Y, w, neighbours, ks)
+    quality = neighbor_means(Y, neighbours, ks, model_means(Y, w))
     overall = [np.average(c[~np.isnan(c)], weights=w[~np.isnan(c)]) for c in Y.T]
     for i in (0, 511, 512, 699):
         for a, k in enumerate(ks):
             for model in range(4):
                 rows = [r for r in neighbours[i, :k] if not np.isnan(Y[r, model])]
-                expected = np.average(Y[rows, model], weights=w[rows]) if rows else overall[model]
+                expected = np.mean(Y[rows, model]) if rows else overall[model]
                 assert quality[a, i, model] == pytest.approx(expected)
 
 
@@ -135,20 +142,23 @@ def test_cold_memberships_are_hard_and_hot_ones_are_even():
 
 
 def test_cluster_means_by_hand():
-    Y = np.array([[1.0, 0.0], [0.0, np.nan], [1.0, 1.0]])
-    w = np.array([1.0, 2.0, 1.0])
-    shares = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    assert model_means(Y, w).tolist() == [0.5, 0.5]
-    np.testing.assert_allclose(cluster_means(Y, w, shares, 0.0), [[1 / 3, 0], [1, 1]])
+    Y = np.array([[1.0, 0.0], [0.0, np.nan], [0.0, np.nan], [1.0, 1.0]])
+    shares = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    overall = model_means(Y, np.ones(4))
+    assert overall.tolist() == [0.5, 0.5]
+    assert model_means(Y[[0, 1, 3]], np.array([1.0, 2.0, 1.0])).tolist() == [0.5, 0.5]
+    sums = cluster_sums(shares, Y)
+    np.testing.assert_allclose(shrunken_means(*sums, overall, 0.0), [[1 / 3, 0], [1, 1]])
     np.testing.assert_allclose(
-        cluster_means(Y, w, shares, 1.0), [[1.5 / 4, 0.5 / 2], [1.5 / 2, 1.5 / 2]]
+        shrunken_means(*sums, overall, 1.0), [[1.5 / 4, 0.5 / 2], [1.5 / 2, 1.5 / 2]]
     )
 
 
 def test_an_empty_cluster_gets_the_overall_means():
-    Y, w = np.array([[1.0, 0.0], [0.0, 0.0]]), np.ones(2)
+    Y = np.array([[1.0, 0.0], [0.0, 0.0]])
     shares = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert cluster_means(Y, w, shares, 0.0)[1].tolist() == [0.5, 0.0]
+    overall = model_means(Y, np.ones(2))
+    assert shrunken_means(*cluster_sums(shares, Y), overall, 0.0)[1].tolist() == [0.5, 0.0]
 
 
 def test_the_error_is_that_of_differences_between_models(with_gaps):

@@ -88,8 +88,8 @@ CAUSAL = ("llama", "gpt2", "gemma3")
 
 def network(name, n_models=3, n_tokens=4, **options):
     """An untrained lookahead network on a tiny backbone."""
-    from lookahead_sk.routing._lm._backbone import load_backbone
-    from lookahead_sk.routing._lm._network import NETWORKS
+    from lookahead_sk.routing._language_model._backbone import load_backbone
+    from lookahead_sk.routing._language_model._state import NETWORKS
 
     approach = "masked" if name in MASKED else "causal"
     model, vocabulary = load_backbone(tiny(name), approach)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from lookahead_sk.routing._approach import choose_blend
-from lookahead_sk.routing._base import fit_temperature
+from lookahead_sk.routing._local_average._selection import choose_blend, fit_temperature
 
 
 def cross_entropy(quality, scores, temperature):

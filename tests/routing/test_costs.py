@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookahead_sk import LookaheadRouter
-from lookahead_sk.routing._costs import mean_cost, read_costs, weight_for_budget
+from lookahead_sk.metrics._tables import read_prices
+from lookahead_sk.routing._costs._utility import mean_cost, weight_for_budget
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,12 +42,12 @@ def test_a_budget_below_the_cheapest_is_refused():
 
 def test_prices_by_name_follow_the_classes():
     classes = np.array(["b", "a"], dtype=object)
-    assert read_costs({"a": 1.0, "b": 2.0, "c": 9.0}, classes).tolist() == [2.0, 1.0]
-    assert read_costs(None, classes).tolist() == [0.0, 0.0]
+    assert read_prices({"a": 1.0, "b": 2.0, "c": 9.0}, classes).tolist() == [2.0, 1.0]
+    assert read_prices(None, classes).tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="a cost for each of"):
-        read_costs({"a": 1.0}, classes)
+        read_prices({"a": 1.0}, classes)
     with pytest.raises(ValueError, match="2 finite numbers"):
-        read_costs([1.0, np.inf], classes)
+        read_prices([1.0, np.inf], classes)
 
 
 @pytest.fixture(scope="module")

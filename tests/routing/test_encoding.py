@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookahead_sk.routing._encoders import _batches, _count_tokens, encode, load_encoder
+from lookahead_sk.routing._features._sentence_encoder import (
+    _batches,
+    _count_tokens,
+    encode,
+    load_encoder,
+)
 
 
 class Lengths:

@@ -85,7 +85,6 @@ def test_wrong_numeric_responses_are_named(responses):
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"approach": "psychic"}, ValueError, "approach must be one of 'embedding'"),
         ({"device": "tpu9"}, ValueError, "device must be"),
         ({"device": "cuda:99"}, ValueError, "device must be a device of this machine"),
         ({"response_weight": -1.0}, ValueError, "response_weight must be a float in"),
@@ -97,7 +96,7 @@ def test_wrong_numeric_responses_are_named(responses):
         ({"validation_fraction": 0.9}, ValueError, "validation_fraction must be a float in"),
         ({"costs": [1.0]}, ValueError, "costs must be 2 finite numbers"),
         ({"costs": {0: 1.0}}, ValueError, "costs must be a mapping with a cost for each of"),
-        ({"dtype": "int8"}, ValueError, "dtype must be one of"),
+        ({"early_stopping": "yes"}, ValueError, "early_stopping must be one of True, False"),
     ],
 )
 def test_wrong_parameters_are_named(encoder, changes, kind, message):

@@ -5,17 +5,12 @@ import pytest
 import torch
 from _tiny_models import CAUSAL, EOS, MASK, MASKED, SEP, network, tiny, token
 
-from lookahead_sk.routing._lm._backbone import TiedHead, load_backbone
-from lookahead_sk.routing._lm._masked import attention_masks
-from lookahead_sk.routing._lm._network import (
-    add_lora,
-    freeze,
-    layers_of,
-    merge_lora,
-    state_of,
-)
-from lookahead_sk.routing._lm._prediction import foresee_prompts
-from lookahead_sk.routing._lm._sequences import IGNORED
+from lookahead_sk.routing._language_model._adapters import add_lora, freeze, layers_of, merge_lora
+from lookahead_sk.routing._language_model._backbone import TiedHead, load_backbone
+from lookahead_sk.routing._language_model._masked import attention_masks
+from lookahead_sk.routing._language_model._prediction import predict_prompts
+from lookahead_sk.routing._language_model._sequences import IGNORED
+from lookahead_sk.routing._language_model._state import state_of
 
 EVERY = (*MASKED, *CAUSAL)
 CPU = torch.device("cpu")
@@ -29,19 +24,19 @@ RESPONSES = [
 
 
 @torch.no_grad()
-def foresee(built, prompts=PROMPTS, responses=None, share=1.0):
+def predict(built, prompts=PROMPTS, responses=None, share=1.0):
     return built(built.collate(prompts, responses, share))
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_permuting_the_candidates_permutes_the_scores(name):
     built = network(name)
-    before = foresee(built)
+    before = predict(built)
     order = torch.tensor([2, 0, 1])
     with torch.no_grad():
         built.model_tokens.copy_(built.model_tokens[order].clone())
         built.heads.level.copy_(built.heads.level[order].clone())
-    after = foresee(built)
+    after = predict(built)
     assert torch.allclose(after.logits, before.logits[:, order], atol=1e-5)
     assert torch.allclose(after.latents, before.latents[:, order], atol=1e-5)
     spread = before.logits.std(dim=1)
@@ -51,9 +46,9 @@ def test_permuting_the_candidates_permutes_the_scores(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_predictions_do_not_depend_on_the_batch(name):
     built = network(name)
-    together = foresee(built)
+    together = predict(built)
     for i, prompt in enumerate(PROMPTS):
-        alone = foresee(built, [prompt])
+        alone = predict(built, [prompt])
         assert torch.allclose(alone.logits[0], together.logits[i], atol=1e-5)
         assert torch.allclose(alone.latents[0], together.latents[i], atol=1e-5)
 
@@ -61,9 +56,9 @@ def test_predictions_do_not_depend_on_the_batch(name):
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_shared_cache_changes_nothing(name):
     built = network(name)
-    shared = foresee(built, responses=RESPONSES)
+    shared = predict(built, responses=RESPONSES)
     built.shares_prompt = False
-    apart = foresee(built, responses=RESPONSES)
+    apart = predict(built, responses=RESPONSES)
     assert torch.allclose(shared.logits, apart.logits, atol=1e-5)
     assert torch.allclose(shared.latents, apart.latents, atol=1e-5)
     assert shared.token_loss.item() == pytest.approx(apart.token_loss.item(), abs=1e-5)
@@ -87,10 +82,10 @@ def test_gradients_flow_through_the_shared_cache(name):
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_latent_sees_the_prompt_and_the_model_but_not_the_response(name):
     built = network(name)
-    blind = foresee(built)
-    told = foresee(built, responses=RESPONSES)
+    blind = predict(built)
+    told = predict(built, responses=RESPONSES)
     assert torch.allclose(blind.logits, told.logits, atol=1e-5)
-    other = foresee(built, [[p[0] + 1, *p[1:]] for p in PROMPTS])
+    other = predict(built, [[p[0] + 1, *p[1:]] for p in PROMPTS])
     assert not torch.allclose(blind.logits, other.logits, atol=1e-3)
     assert (blind.logits.std(dim=1) > 1e-3).all()
 
@@ -103,7 +98,7 @@ def test_the_causal_latent_is_the_state_after_the_prompt(name):
     own = built.model_tokens[1].view(1, 1, -1)
     embeddings = torch.cat([model.embed(prompt), own], dim=1)
     direct = model.trunk(inputs_embeds=embeddings).last_hidden_state[0, -1]
-    assert torch.allclose(foresee(built, [PROMPTS[0]]).latents[0, 1], direct, atol=1e-5)
+    assert torch.allclose(predict(built, [PROMPTS[0]]).latents[0, 1], direct, atol=1e-5)
 
 
 def test_the_causal_response_loss_is_the_model_s_own_likelihood():
@@ -111,7 +106,7 @@ def test_the_causal_response_loss_is_the_model_s_own_likelihood():
     with torch.no_grad():  # the model's own token is made an ordinary one
         built.model_tokens[:] = built.language_model.embed(torch.tensor(token("cat")))
     response = [token("yes"), token("one")]
-    loss = foresee(built, [[7, 8]], [[response, None, None]]).token_loss
+    loss = predict(built, [[7, 8]], [[response, None, None]]).token_loss
     row = torch.tensor([[7, 8, token("cat"), *response]])
     logits = built.language_model.model(row).logits[0, 2:5].log_softmax(dim=-1)
     expected = -logits[torch.arange(3), torch.tensor([*response, EOS])].mean()
@@ -124,7 +119,7 @@ def test_the_masked_response_loss_uses_the_model_s_own_head(name):
     with torch.no_grad():  # every slot holds an ordinary [MASK]
         built.model_tokens[:] = built.language_model.embed(torch.tensor(MASK))
     response = [6, 7, 8, 9]
-    loss = foresee(built, [[10, 11]], [[response]]).token_loss
+    loss = predict(built, [[10, 11]], [[response]]).token_loss
     row = torch.tensor([[2, 10, 11, SEP, MASK, MASK, MASK, MASK, SEP]])
     # With one block positions are consecutive, as the model itself would count them.
     logits = built.language_model.model(row).logits[0, 4:8].log_softmax(dim=-1)
@@ -180,17 +175,17 @@ def test_the_cls_head_scores_from_the_prompt_alone_and_the_pooled_head_has_one_s
 def test_an_unobserved_response_has_no_loss():
     for name in ("bert", "llama"):
         built = network(name)
-        seen = foresee(built, [[7, 8]], [[None, None, None]])
+        seen = predict(built, [[7, 8]], [[None, None, None]])
         assert seen.token_loss.item() == 0
-        one = foresee(built, [[7, 8]], [[[9, 10], None, None]]).token_loss
-        two = foresee(built, [[7, 8]], [[[9, 10], None, [9, 10]]]).token_loss
+        one = predict(built, [[7, 8]], [[[9, 10], None, None]]).token_loss
+        two = predict(built, [[7, 8]], [[[9, 10], None, [9, 10]]]).token_loss
         assert one.item() > 0
         assert two.item() != one.item()
 
 
 def test_expected_tokens_are_the_greedy_ones():
     built = network("llama", n_tokens=5)
-    tokens = built.expect(built.collate([[7, 8], [9, 10, 11]], None, 1.0))
+    tokens = built.first_tokens(built.collate([[7, 8], [9, 10, 11]], None, 1.0))
     model = built.language_model
     for i, prompt in enumerate([[7, 8], [9, 10, 11]]):
         embeddings = model.embed(torch.tensor([prompt]))
@@ -207,18 +202,18 @@ def test_expected_tokens_are_the_greedy_ones():
     blocks = masked._blocks(batch, masked._hidden(batch))
     best = masked.language_model.vocabulary_logits(blocks[2, 1]).argmax(dim=-1).tolist()
     best = best[: best.index(SEP)] if SEP in best else best
-    assert masked.expect(batch)[2][1] == best
+    assert masked.first_tokens(batch)[2][1] == best
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_network_is_the_same_after_its_state_has_been_taken_and_built_again(name):
-    built = network(name, n_facts=2)
+    built = network(name, n_descriptors=2)
     state = state_of(built, "masked" if name in MASKED else "causal")
     again = state.network(CPU)
     assert again is not built
     for a, b in zip(
-        foresee_prompts(built, PROMPTS, CPU, "float32"),
-        foresee_prompts(again, PROMPTS, CPU, "float32"),
+        predict_prompts(built, PROMPTS, CPU, "float32"),
+        predict_prompts(again, PROMPTS, CPU, "float32"),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
@@ -271,10 +266,10 @@ def test_lora_trains_a_small_part_and_merges_into_plain_layers(name):
     with torch.no_grad():
         for parameter in trained:
             parameter.add_(0.1)
-    before = foresee(built)
+    before = predict(built)
     merge_lora(built)
     assert [key for key, _ in built.named_parameters()] == names
-    assert torch.allclose(foresee(built).logits, before.logits, atol=1e-3)
+    assert torch.allclose(predict(built).logits, before.logits, atol=1e-3)
 
 
 def test_labels_are_only_where_a_response_is_hidden():

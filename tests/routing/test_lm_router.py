@@ -1,6 +1,7 @@
-"""LookaheadRouter with a tiny masked or causal backbone, as a scikit-learn user meets it."""
+"""The fine-tuned routers with a tiny backbone, as a scikit-learn user meets them."""
 
 import pickle
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -14,9 +15,10 @@ from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
-from lookahead_sk import LookaheadRouter
+from lookahead_sk import CausalLookaheadRouter, MaskedLookaheadRouter
 
 BACKBONES = {"masked": "bert", "causal": "llama"}
+ROUTERS = {"masked": MaskedLookaheadRouter, "causal": CausalLookaheadRouter}
 QUICK = {
     "response_tokens": 3,
     "max_epochs": 14,
@@ -29,7 +31,7 @@ each_approach = pytest.mark.parametrize("approach", list(BACKBONES))
 
 def router(approach="masked", **changes):
     backbone = tiny(BACKBONES[approach])
-    return LookaheadRouter(approach, backbone=backbone, **{**QUICK, **changes})
+    return ROUTERS[approach](backbone, **{**QUICK, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def fitted(data):
     prompts, scores, responses = data
     names = pd.DataFrame(scores, columns=["small", "large"])
     return {
-        approach: router(approach, response_weight=1.0, fact_weight=0.2, batch_size=4).fit(
+        approach: router(approach, response_weight=1.0, descriptor_weight=0.2, batch_size=4).fit(
             prompts, names, responses=responses
         )
         for approach in BACKBONES
@@ -62,7 +64,7 @@ def test_modernbert_and_gpt2_learn_it_too(backbone, data):
     prompts, scores, responses = data
     approach = "masked" if backbone == "modernbert" else "causal"
     options = {**QUICK, "backbone": tiny(backbone)}
-    made = LookaheadRouter(approach, **options).fit(prompts, scores, responses=responses)
+    made = ROUTERS[approach](**options).fit(prompts, scores, responses=responses)
     new_prompts, new_scores, _ = learnable(120, seed=7)
     assert made.score(new_prompts, new_scores) > 0.95
 
@@ -126,7 +128,7 @@ def test_a_clone_is_unfitted_and_learns_the_same(data, approach):
 
 def test_the_fitted_state_holds_no_torch_tensor(fitted):
     for made in fitted.values():
-        state = made.network_.__getstate__()
+        state = made.predictor_.network.state.__getstate__()
         assert state["_built"] is None
         assert all(isinstance(weight, np.ndarray) for weight in state["weights"].values())
 
@@ -163,7 +165,7 @@ def test_scores_and_responses_that_were_not_observed_are_left_out(data):
 def test_a_fit_that_was_killed_goes_on(data, tmp_path, monkeypatch):
     prompts, scores, responses = data
     whole = router(max_epochs=2).fit(prompts, scores, responses=responses)
-    from lookahead_sk.routing._lm import _training
+    from lookahead_sk.routing._language_model import _training
 
     step, count = _training.LanguageTrainer._step, []
 
@@ -209,7 +211,7 @@ def test_lora_learns_it_and_leaves_plain_weights(data):
     prompts, scores, responses = data
     made = router("causal", lora_rank=8, learning_rate=5e-3, max_epochs=6)
     made.fit(prompts, scores, responses=responses)
-    assert not any("lora" in name for name in made.network_.weights)
+    assert not any("lora" in name for name in made.predictor_.network.state.weights)
     new_prompts, new_scores, _ = learnable(120, seed=7)
     assert made.score(new_prompts, new_scores) > 0.95
 
@@ -217,7 +219,8 @@ def test_lora_learns_it_and_leaves_plain_weights(data):
 def test_bfloat16_runs_on_a_cpu_and_agrees(data):
     prompts, scores, responses = data
     made = router(max_epochs=2).fit(prompts, scores, responses=responses)
-    made.blend_ = 1.0  # the network alone: the nearest prompts change with the last digit
+    # The network alone: the nearest prompts change with the last digit.
+    made.predictor_ = replace(made.predictor_, blend=1.0)
     exact = made.predict_quality(prompts[:9])
     rounded = made.set_params(dtype="bfloat16").predict_quality(prompts[:9])
     assert np.abs(exact - rounded).max() < 2e-2
@@ -230,7 +233,8 @@ def test_cuda_agrees_with_the_cpu(data, approach):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     made = router(approach, device="cuda").fit(data[0], data[1], responses=data[2])
-    made.blend_ = 1.0  # the network alone: the nearest prompts change with the last digit
+    # The network alone: the nearest prompts change with the last digit.
+    made.predictor_ = replace(made.predictor_, blend=1.0)
     on_gpu = made.predict_quality(data[0][:9])
     loaded = pickle.loads(pickle.dumps(made)).set_params(device="cpu")
     assert_allclose(loaded.predict_quality(data[0][:9]), on_gpu, atol=2e-2)
@@ -245,13 +249,12 @@ def test_cuda_agrees_with_the_cpu(data, approach):
         ({"n_frozen_layers": 3}, ValueError, "n_frozen_layers must be at most 2"),
         ({"n_frozen_layers": -1}, ValueError, "n_frozen_layers must be an int in"),
         ({"lora_rank": 0}, ValueError, "lora_rank must be an int in"),
-        ({"fact_weight": -0.5}, ValueError, "fact_weight must be a float in"),
+        ({"descriptor_weight": -0.5}, ValueError, "descriptor_weight must be a float in"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of 'auto', 'float32', 'bfloat16'"),
         ({"compile": "yes"}, ValueError, "compile must be one of True, False"),
         ({"checkpoint_folder": 3}, TypeError, "checkpoint_folder must be None or a path"),
         ({"response_tokens": 62}, ValueError, "response_tokens must be at most 60"),
         ({"response_tokens": 0}, ValueError, "response_tokens must be an int in"),
-        ({"encoder": "passthrough"}, ValueError, "encoder must be None with approach='masked'"),
         ({"backbone": tiny("llama")}, ValueError, r"with \[CLS\] and \[SEP\]"),
     ],
 )
@@ -262,7 +265,7 @@ def test_wrong_parameters_are_named(data, changes, kind, message):
 
 
 def test_a_backbone_that_cannot_be_had_says_what_is_wrong(data, tmp_path):
-    made = LookaheadRouter("masked", backbone=tmp_path / "no-such-model")
+    made = MaskedLookaheadRouter(tmp_path / "no-such-model")
     with pytest.raises(OSError, match=r"backbone .*no-such-model' could not be loaded"):
         made.fit(data[0][:8], data[1][:8])
 
@@ -280,10 +283,10 @@ def test_a_backbone_can_be_a_folder(data, tmp_path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     options = {**QUICK, "max_epochs": 1}
-    from_folder = LookaheadRouter("masked", backbone=tmp_path, **options)
+    from_folder = MaskedLookaheadRouter(tmp_path, **options)
     from_folder.fit(data[0], data[1], responses=data[2])
     loaded = router(max_epochs=1).fit(data[0], data[1], responses=data[2])
-    assert from_folder.network_.has_own_head
+    assert from_folder.predictor_.network.state.has_own_head
     assert_allclose(from_folder.predict_quality(data[0]), loaded.predict_quality(data[0]))
 
 
@@ -291,10 +294,10 @@ def test_a_folder_with_a_bare_trunk_gets_a_tied_head(data, tmp_path):
     model, tokenizer = tiny("bert-trunk")
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    made = LookaheadRouter("masked", backbone=tmp_path, **{**QUICK, "max_epochs": 1})
+    made = MaskedLookaheadRouter(tmp_path, **{**QUICK, "max_epochs": 1})
     made.fit(data[0], data[1], responses=data[2])
-    assert not made.network_.has_own_head
-    assert any("tied" in name for name in made.network_.weights)
+    assert not made.predictor_.network.state.has_own_head
+    assert any("tied" in name for name in made.predictor_.network.state.weights)
 
 
 def test_a_failed_fit_changes_nothing(data):

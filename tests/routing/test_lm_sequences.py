@@ -5,15 +5,15 @@ import pytest
 import torch
 from _tiny_models import SEP, token, tokenizer
 
-from lookahead_sk.routing._lm._batches import epoch_steps, in_batches, within_budget
-from lookahead_sk.routing._lm._cross_entropy import mean_over_responses, token_losses
-from lookahead_sk.routing._lm._sequences import (
+from lookahead_sk.routing._language_model._batching import epoch_steps, in_batches, within_budget
+from lookahead_sk.routing._language_model._cross_entropy import mean_over_responses, token_losses
+from lookahead_sk.routing._language_model._sequences import (
     IGNORED,
     causal_batch,
     hidden_share,
     masked_batch,
 )
-from lookahead_sk.routing._lm._vocabulary import keep_ends, read_vocabulary
+from lookahead_sk.routing._language_model._tokenizer import keep_ends, read_vocabulary
 
 CLS_ID, SEP_ID, PAD_ID = 101, 102, 0
 

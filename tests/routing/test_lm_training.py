@@ -5,22 +5,21 @@ import pytest
 import torch
 from _tiny_models import learnable, network
 
-from lookahead_sk.routing._lm import _training
-from lookahead_sk.routing._lm._checkpoint import Checkpoint, fingerprint
-from lookahead_sk.routing._lm._training import (
+from lookahead_sk.routing._language_model import _training
+from lookahead_sk.routing._language_model._checkpoint import Checkpoint, fingerprint
+from lookahead_sk.routing._language_model._training import (
     LanguagePlan,
     LanguageTrainer,
     TrainingTexts,
     parameter_groups,
     rate_at,
-    train_language_model,
     validation_key,
 )
 
 CPU = torch.device("cpu")
 PLAN = LanguagePlan(
     response_weight=0.5,
-    fact_weight=1.0,
+    descriptor_weight=1.0,
     learning_rate=3e-3,
     batch_size=8,
     max_epochs=3,
@@ -40,7 +39,7 @@ def problem(built, n=60):
         prompts=vocabulary.encode(prompts),
         responses=cells,
         scores=scores.astype(np.float32),
-        facts=None,
+        descriptors=None,
         is_held_out=np.arange(n) % 4 == 0,
     )
 
@@ -54,6 +53,12 @@ def weights_of(each):
     return {k: p.detach().clone() for k, p in each.network.named_parameters()}
 
 
+def train(each):
+    while not each.is_over:
+        each.run_epoch()
+    each.finish()
+
+
 class Killed(Exception):
     """What stands for a power cut."""
 
@@ -64,7 +69,7 @@ def test_a_training_that_was_killed_ends_like_one_that_was_not(
     tmp_path, monkeypatch, name, killed_at
 ):
     whole = trainer(name)
-    train_language_model(whole, lambda work: work())
+    train(whole)
     monkeypatch.setattr(_training, "CHECKPOINT_SECONDS", 0.0)
     first = trainer(name, checkpoint=Checkpoint(tmp_path, "run"))
     step = first._step
@@ -76,11 +81,11 @@ def test_a_training_that_was_killed_ends_like_one_that_was_not(
 
     first._step = dying
     with pytest.raises(Killed):
-        train_language_model(first, lambda work: work())
+        train(first)
     second = trainer(name, checkpoint=Checkpoint(tmp_path, "run"))
     assert second.step == killed_at
-    train_language_model(second, lambda work: work())
-    assert second.history == whole.history
+    train(second)
+    assert second.losses == whole.losses
     for key, value in weights_of(whole).items():
         assert torch.equal(value, weights_of(second)[key]), key
     assert list(tmp_path.iterdir()) == []  # a training that has ended leaves nothing behind
@@ -174,14 +179,13 @@ def test_early_stopping_restores_the_best_epoch():
 
     def validate():
         key = next(keys)
-        each.history.append(-key[1])
+        each.losses.append(-key[1])
         if key > each.best_key:
-            each.best_key, each.best, each.best_epoch = key, each._copy(), len(each.history)
+            each.best_key, each.best, each.best_epoch = key, each._copy(), len(each.losses)
             kept.append(weights_of(each))
-        return len(each.history) < 3
 
     each._validate = validate
-    train_language_model(each, lambda work: work())
+    train(each)
     assert len(kept) == 2
     for key, value in weights_of(each).items():
         assert torch.equal(value, kept[-1][key])
@@ -191,8 +195,8 @@ def test_training_stops_when_the_held_out_prompts_have_not_been_better_for_a_whi
     plan = LanguagePlan(**{**vars(PLAN), "learning_rate": 1e-12, "max_epochs": 9})
     each = trainer(plan=plan)
     each.best_key = (2.0, 0.0)  # cannot be beaten
-    train_language_model(each, lambda work: work())
-    assert len(each.history) == plan.patience
+    train(each)
+    assert len(each.losses) == plan.patience
 
 
 def test_the_step_s_loss_is_routing_plus_weighted_response_loss():

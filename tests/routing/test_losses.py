@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lookahead_sk.routing._losses import response_loss, routing_loss
+from lookahead_sk.routing._training._losses import response_loss, routing_loss
 
 
 def test_routing_loss_is_the_weighted_mean_cross_entropy_of_observed_cells():

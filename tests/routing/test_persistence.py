@@ -11,9 +11,9 @@ import torch
 from _tiny_models import learnable, tiny
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lookahead_sk import LookaheadRouter
+from lookahead_sk import CausalLookaheadRouter, LookaheadRouter, MaskedLookaheadRouter
 from lookahead_sk.datasets import make_routing
-from lookahead_sk.routing import _persistence
+from lookahead_sk.routing._saving import _folder
 
 QUICK = {"max_epochs": 2, "random_state": 0}
 FILES = ["README.md", "arrays.safetensors", "router.json"]
@@ -36,8 +36,9 @@ def fit(approach, encoder):
         return made.fit(X, (X[:, :3] > 0).astype(float)), X[:9]
     prompts, scores, responses = learnable(60)
     backbone = tiny("bert" if approach == "masked" else "llama")
-    made = LookaheadRouter(approach, backbone=backbone, response_tokens=3, **QUICK)
-    made.set_params(costs=[1.0, 2.0], fact_weight=1.0)
+    cls = MaskedLookaheadRouter if approach == "masked" else CausalLookaheadRouter
+    made = cls(backbone, response_tokens=3, **QUICK)
+    made.set_params(costs=[1.0, 2.0], descriptor_weight=1.0)
     return made.fit(prompts, scores, responses=responses), prompts[:9]
 
 
@@ -111,7 +112,7 @@ def test_another_version_and_another_format_are_refused(routers, tmp_path):
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "version": 99}))
-    with pytest.raises(ValueError, match=r"folder must be of format version 2; got 99"):
+    with pytest.raises(ValueError, match=r"folder must be of format version 3; got 99"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
     path.write_text(json.dumps({**content, "format": "other"}))
     with pytest.raises(ValueError, match=r"router\.json is missing or damaged"):
@@ -147,7 +148,8 @@ def test_loading_neither_unpickles_nor_runs_code_of_the_folder(routers, tmp_path
     made.save_pretrained(tmp_path / "router")
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
-    state = dict(content["attributes"]["items"])["network_"]
+    predictor = dict(content["attributes"]["items"])["predictor_"]
+    state = predictor["fields"]["network"]["fields"]["state"]
     code = {"kind": "dict", "items": [["AutoConfig", "evil.Config"], ["AutoModel", "evil.Model"]]}
     state["fields"]["config"]["items"].append(["auto_map", code])
     state["fields"]["config"]["items"].append(["attn_implementation", "someone/evil-kernel"])
@@ -163,7 +165,7 @@ def test_loading_neither_unpickles_nor_runs_code_of_the_folder(routers, tmp_path
     loaded = LookaheadRouter.from_pretrained(tmp_path / "router")
     assert_array_equal(loaded.predict(X), made.predict(X))
     assert "evil" not in sys.modules
-    model = loaded.network_.network(torch.device("cpu")).language_model
+    model = loaded.predictor_.network.state.network(torch.device("cpu")).language_model
     assert model.config._attn_implementation == "sdpa"
 
 
@@ -175,7 +177,7 @@ def test_a_save_that_fails_leaves_the_old_folder_and_no_litter(routers, tmp_path
     def full(router):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(_persistence, "model_card", full)
+    monkeypatch.setattr(_folder, "model_card", full)
     with pytest.raises(OSError, match="No space left"):
         made.save_pretrained(tmp_path / "router")
     assert {path.name: path.read_bytes() for path in (tmp_path / "router").iterdir()} == before

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 
 from lookahead_sk import LookaheadRouter
 from lookahead_sk.datasets import make_routing
-from lookahead_sk.routing import _inputs as inputs
+from lookahead_sk.metrics._tables import aligned
 
 QUICK = {"max_epochs": 8, "learning_rate": 5e-3, "lexical_features": 32, "random_state": 0}
 
@@ -117,11 +117,10 @@ def test_a_stored_router_predicts_the_same(data, fitted, how, tmp_path):
 def test_the_fitted_state_holds_no_torch_tensors(fitted):
     import torch
 
-    state = {k: v for k, v in vars(fitted).items() if k.endswith("_")}
-    assert state
-    found = [k for k, v in state["weights_"].items() if isinstance(v, torch.Tensor)]
-    assert not found
-    assert not any(isinstance(value, torch.Tensor) for value in state.values())
+    network = fitted.predictor_.network
+    assert all(isinstance(value, np.ndarray) for value in network.weights.values())
+    assert not any(isinstance(value, torch.Tensor) for value in vars(network).values())
+    assert not any(isinstance(value, torch.Tensor) for value in vars(fitted.predictor_).values())
 
 
 def test_every_method_needs_fit(encoder):
@@ -356,7 +355,7 @@ def test_tables_of_responses_follow_the_names_in_the_scores():
     turned.fit(X, data.scores, response_lengths=lengths[backwards])
     np.testing.assert_array_equal(plain.predict_quality(X), turned.predict_quality(X))
     numbered = data.responses.set_axis(range(6), axis=1)
-    check = inputs.align_columns
+    check = aligned
     assert check(numbered, data.scores, "responses") is numbered
     assert list(check(data.responses[backwards], data.scores, "responses")) != backwards
     with pytest.raises(ValueError, match="responses must be a table with the columns of y"):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lookahead_sk.routing import _kinds, _neighbours
-from lookahead_sk.routing._axes import some_rows
-from lookahead_sk.routing._kinds import GRAINS, fit_kinds
-from lookahead_sk.routing._neighbours import fit_neighbours
+from lookahead_sk.routing._local_average import _clusters, _neighbors, _selection
+from lookahead_sk.routing._local_average._clusters import GRANULARITIES, fit_clusters
+from lookahead_sk.routing._local_average._neighbors import fit_neighbors
+from lookahead_sk.routing._local_average._selection import some_rows
 
 
 def problem(n=500):
@@ -16,14 +16,15 @@ def problem(n=500):
     return z, y, rng.normal(size=(90, 3)).astype("f4")
 
 
-@pytest.mark.parametrize("module", [_kinds, _neighbours])
+@pytest.mark.parametrize("module", [_clusters, _neighbors])
 def test_blocks_give_what_one_block_gives(module, monkeypatch):
     z, y, new = problem()
+    everything = np.arange(len(z))
 
     def fit():
-        if module is _kinds:
-            return fit_kinds(z, y, GRAINS[0], 0)
-        return fit_neighbours(z, y)
+        if module is _clusters:
+            return fit_clusters(z, y, GRANULARITIES[0], 0, everything)
+        return fit_neighbors(z, y, everything)
 
     whole, held_out = fit()
     expected = [held_out, whole.predict(new), whole.updated(new, y[:90]).predict(new)]
@@ -34,26 +35,25 @@ def test_blocks_give_what_one_block_gives(module, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
-def test_a_sample_places_centres_and_all_prompts_fill_them(monkeypatch):
+def test_a_sample_places_centres_and_all_prompts_fill_them():
     z, y, _ = problem()
-    monkeypatch.setattr(_kinds, "MAX_CLUSTERED", 200)
-    kinds, held_out = fit_kinds(z, y, GRAINS[0], 0)
+    clusters, held_out = fit_clusters(z, y, GRANULARITIES[0], 0, np.arange(0, 500, 3))
     assert held_out.shape == y.shape
-    for counts in kinds.counts:
+    for counts in clusters.counts:
         np.testing.assert_allclose(counts.sum(axis=0), (~np.isnan(y)).sum(axis=0))
 
 
 def test_neighbours_among_a_sample_never_include_the_prompt_itself(monkeypatch):
     z, y, _ = problem()
     y[:] = np.arange(500)[:, None]  # a score tells whose it is
-    monkeypatch.setattr(_neighbours, "MAX_POINTS", 100)
-    monkeypatch.setattr(_neighbours, "SIZES", (1,))
-    monkeypatch.setattr(_neighbours, "SHRINKAGE", 0.0)
-    neighbours, held_out = fit_neighbours(z, y)
-    some = some_rows(500, 100)
+    monkeypatch.setattr(_selection, "MAX_SAMPLE", 100)
+    monkeypatch.setattr(_neighbors, "SIZES", (1,))
+    monkeypatch.setattr(_neighbors, "SHRINKAGE", 0.0)
+    some = some_rows(500)
+    neighbours, held_out = fit_neighbors(z, y, some)
     assert len(neighbours.points) == 100
     assert set(held_out[:, 0]) <= set(some.tolist())
     assert (held_out[:, 0] != np.arange(500)).all()
     np.testing.assert_array_equal(neighbours.predict(z[some])[:, 0], some)  # new prompts may
     assert len(set(some.tolist())) == 100
-    assert some_rows(7, 100).tolist() == list(range(7))
+    assert some_rows(7).tolist() == list(range(7))

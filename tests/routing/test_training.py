@@ -5,15 +5,13 @@ import torch
 from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
-from lookahead_sk.routing import _training
-from lookahead_sk.routing._embedding import LatentPredictor
-from lookahead_sk.routing._training import (
+from lookahead_sk.routing._embedding import _training
+from lookahead_sk.routing._embedding._network import LatentPredictor, predict_latents
+from lookahead_sk.routing._embedding._training import (
     Trainer,
     TrainingData,
     TrainingPlan,
-    foresee_latents,
     linear_latents,
-    train,
 )
 
 PLAN = TrainingPlan(
@@ -32,30 +30,39 @@ PLAN = TrainingPlan(
 def problem(n=90, p=6, n_models=2):
     rng = np.random.RandomState(0)
     x = rng.randn(n, p).astype(np.float32)
-    facts = (x @ rng.randn(p, n_models * 2) + 0.1 * rng.randn(n, n_models * 2)).astype(np.float32)
+    descriptors = (x @ rng.randn(p, n_models * 2) + 0.1 * rng.randn(n, n_models * 2)).astype(
+        np.float32
+    )
     scores = rng.rand(n, n_models).astype(np.float32)
     return TrainingData(
         features=torch.from_numpy(x),
         scores=torch.from_numpy(scores),
-        facts=torch.from_numpy(facts.reshape(n, n_models, 2)),
+        descriptors=torch.from_numpy(descriptors.reshape(n, n_models, 2)),
         fold=torch.arange(n) % 3,
     )
+
+
+def train(data):
+    trainer = Trainer(data, PLAN)
+    while not trainer.is_over:
+        trainer.run_epoch()
+    return trainer.weights(), trainer.losses
 
 
 def test_each_member_starts_from_ridge_regression_on_the_other_folds():
     data = problem()
     is_held_out = (data.fold == torch.arange(3)[:, None]).float()
     weights = linear_latents(data, is_held_out).numpy()
-    x, facts = data.features.numpy(), data.facts.flatten(1).numpy()
+    x, true = data.features.numpy(), data.descriptors.flatten(1).numpy()
     errors = {}
     for penalty in _training.PENALTIES:
         fits = []
         for member in range(3):
             inside = data.fold.numpy() != member
             ridge = Ridge(penalty * inside.sum(), fit_intercept=False)
-            fits.append(ridge.fit(x[inside], facts[inside]))
+            fits.append(ridge.fit(x[inside], true[inside]))
         error = sum(
-            ((fit.predict(x[data.fold == m]) - facts[data.fold == m]) ** 2).sum()
+            ((fit.predict(x[data.fold == m]) - true[data.fold == m]) ** 2).sum()
             for m, fit in enumerate(fits)
         )
         errors[error] = fits
@@ -81,7 +88,7 @@ def test_a_member_never_learns_from_its_held_out_fold():
     other = TrainingData(
         data.features,
         torch.where(data.fold[:, None] == 1, 1 - data.scores, data.scores),
-        torch.where(data.fold[:, None, None] == 1, -data.facts, data.facts),
+        torch.where(data.fold[:, None, None] == 1, -data.descriptors, data.descriptors),
         data.fold,
     )
     plan = TrainingPlan(**{**vars(PLAN), "early_stopping": False})
@@ -93,7 +100,7 @@ def test_a_member_never_learns_from_its_held_out_fold():
             trainer.network.linear_weight.zero_()
             trainer.network.score_bias.zero_()
         for _ in range(3):
-            trainer.step_epoch()
+            trainer.run_epoch()
         weights.append(trainer.weights())
     for name, value in weights[0].items():
         assert_allclose(value[1], weights[1][name][1], err_msg=name)
@@ -103,23 +110,23 @@ def test_a_member_never_learns_from_its_held_out_fold():
 def test_training_lowers_the_held_out_loss_and_keeps_the_best():
     data = problem(n=300)
     first = Trainer(data, PLAN).held_out_loss()
-    weights, history = train(data, PLAN, lambda work, kept: work())
-    assert min(history) < float(first.mean())
+    weights, losses = train(data)
+    assert min(losses) < float(first.mean())
     trainer = Trainer(data, PLAN)
     trainer.network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    assert float(trainer.held_out_loss().mean()) <= min(history) + 1e-6
+    assert float(trainer.held_out_loss().mean()) <= min(losses) + 1e-6
 
 
 def test_held_out_latents_come_from_the_member_that_left_the_prompt_out():
     data = problem()
-    weights, _ = train(data, PLAN, lambda work, kept: work())
+    weights, _ = train(data)
     x, fold = data.features.numpy(), data.fold.numpy()
-    own, _ = foresee_latents(weights, x, torch.device("cpu"), fold, chunk=32)
+    own, _ = predict_latents(weights, x, torch.device("cpu"), fold, chunk=32)
     network = LatentPredictor(3, 6, 2, 2, _training.N_HIDDEN, 0.0)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     with torch.no_grad():
         every, _ = network.eval()(data.features)
     for i in (0, 1, 2, 50):
         assert_allclose(own[i], every[fold[i], i].numpy(), rtol=1e-5, atol=1e-6)
-    mean, _ = foresee_latents(weights, x, torch.device("cpu"))
+    mean, _ = predict_latents(weights, x, torch.device("cpu"))
     assert_allclose(mean, every.mean(dim=0).numpy(), rtol=1e-4, atol=1e-6)

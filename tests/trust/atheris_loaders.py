@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["lookahead_sk"]):
     from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
     from lookahead_sk._files import with_checksum
     from lookahead_sk.optimization import _optimizer, _persistence, _run_state, _space  # noqa: F401
-    from lookahead_sk.routing import _persistence as _routing_persistence
+    from lookahead_sk.routing._saving import _folder as _routing_folder
 
 FOLDER = Path(tempfile.mkdtemp(prefix="atheris-"))
 RUN, ROUTER = FOLDER / "run.json", FOLDER / "router"
@@ -53,7 +53,7 @@ def fuzz_arrays(content: bytes) -> None:
     """A router's arrays, with a JSON that vouches for them."""
     path = ROUTER / "arrays.safetensors"
     path.write_bytes(content)
-    whole = {**json.loads(JSON), "sha256": _routing_persistence._digest(path)}
+    whole = {**json.loads(JSON), "sha256": _routing_folder._digest(path)}
     (ROUTER / "router.json").write_text(json.dumps(with_checksum(whole)))
     load_or_refuse(lambda: LookaheadRouter.from_pretrained(ROUTER), ROUTER)
 

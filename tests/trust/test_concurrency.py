@@ -12,10 +12,10 @@ import pytest
 import torch
 from _tiny_models import learnable, tiny
 
-from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
-from lookahead_sk._threads import ThreadLock
-from lookahead_sk.routing import _encoders
-from lookahead_sk.routing._encoders import encode
+from lookahead_sk import LookaheadRouter, MaskedLookaheadRouter, TwoStepConstrainedBO
+from lookahead_sk._threads import fork_safe_lock
+from lookahead_sk.routing._features import _sentence_encoder
+from lookahead_sk.routing._features._sentence_encoder import encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 N_THREADS = 16
@@ -40,9 +40,7 @@ def text_router():
 @pytest.fixture(scope="module")
 def masked_router():
     prompts, scores, responses = learnable(40)
-    made = LookaheadRouter(
-        "masked", backbone=tiny("bert"), response_tokens=3, max_epochs=1, random_state=0
-    )
+    made = MaskedLookaheadRouter(tiny("bert"), response_tokens=3, max_epochs=1, random_state=0)
     return made.fit(prompts, scores, responses=responses), prompts
 
 
@@ -105,10 +103,12 @@ def test_an_encoder_is_loaded_once_by_many_threads(monkeypatch):
         loads.append(source)
         return SimpleNamespace(encode=None)
 
-    monkeypatch.setattr(_encoders, "_load", load)
-    monkeypatch.setattr(_encoders, "_loaded", type(_encoders._loaded)())
+    monkeypatch.setattr(_sentence_encoder, "_load", load)
+    monkeypatch.setattr(_sentence_encoder, "_loaded", type(_sentence_encoder._loaded)())
     with ThreadPoolExecutor(N_THREADS) as pool:
-        models = list(pool.map(lambda i: _encoders.load_encoder("some/name", "cpu"), range(32)))
+        models = list(
+            pool.map(lambda i: _sentence_encoder.load_encoder("some/name", "cpu"), range(32))
+        )
     assert loads == ["some/name"]
     assert len(set(map(id, models))) == 1
 
@@ -138,7 +138,7 @@ def test_a_fork_in_the_middle_of_another_threads_prediction_answers(request, nam
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with _encoders._encoding:
+        with _sentence_encoder._encoding:
             held.set()
             done.wait()
 
@@ -155,20 +155,36 @@ def test_a_fork_in_the_middle_of_another_threads_prediction_answers(request, nam
     np.testing.assert_array_equal(quality, expected)
 
 
+def can_take(lock):
+    taken = lock.acquire(timeout=5)
+    if taken:
+        lock.release()
+    return taken
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_lock_is_open_in_a_forked_child_and_shut_in_other_threads():
-    lock, others = ThreadLock(), []
-    with lock:
-        thread = threading.Thread(target=lambda: others.append(lock._lock.acquire(blocking=False)))
-        thread.start()
+    lock, others, held, done = fork_safe_lock(), [], threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        others.append(lock.acquire(blocking=False))
+        child = os.fork()
+        if not child:
+            os._exit(0 if can_take(lock) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        done.set()
         thread.join()
-        assert others == [False]
-        lock.renew()
-        thread = threading.Thread(target=lambda: others.append(lock._lock.acquire(blocking=False)))
-        thread.start()
-        thread.join()
-        assert others == [False, True]
-        lock._lock = threading.RLock()
-        lock._lock.acquire()  # for the end of the block
+    assert others == [False]
+    assert can_take(lock)
 
 
 def test_joblibs_workers_have_as_many_threads_as_joblib_says(number_router, monkeypatch):

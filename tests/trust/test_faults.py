@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ import pytest
 import torch
 from _tiny_models import learnable, tiny
 
-from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO, _files
-from lookahead_sk.routing import _persistence
-from lookahead_sk.routing._lm import _checkpoint, _training
-from lookahead_sk.routing._lm._checkpoint import Checkpoint
+from lookahead_sk import LookaheadRouter, MaskedLookaheadRouter, TwoStepConstrainedBO, _files
+from lookahead_sk.routing._language_model import _checkpoint, _training
+from lookahead_sk.routing._language_model._checkpoint import Checkpoint
+from lookahead_sk.routing._saving import _folder
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no kill -9"),
@@ -57,20 +58,22 @@ class Child:
         return [*map(int, lines), *more]
 
 
-def made_router(**attributes):
+def made_router():
     X = np.random.default_rng(0).normal(size=(20, 3))
     made = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0)
-    made.fit(X, (X > 0).astype(float))
-    for name, value in attributes.items():
-        setattr(made, name, value)
+    return made.fit(X, (X > 0).astype(float))
+
+
+def renumbered(made, number, size=20_000):
+    """The same router; a number of its JSON and a large array of its arrays say which save."""
+    novelty = replace(made.predictor_.novelty, distances=np.full(size, number, dtype=np.float32))
+    made.predictor_ = replace(made.predictor_, n_prompts=number, novelty=novelty)
     return made
 
 
 def save_routers(say, made, folder):
     for number in range(10**6):
-        made.n_prompts_ = number
-        made.extra_ = np.full(20_000, number)  # arrays and JSON must be of one save
-        made.save_pretrained(folder)
+        renumbered(made, number).save_pretrained(folder)  # arrays and JSON must be of one save
         say(number)
 
 
@@ -82,7 +85,7 @@ def test_a_save_of_a_router_that_is_killed_leaves_the_old_or_the_new_one(tmp_pat
         last = Child(save_routers, made, folder).kill_after(2, pause)[-1]
         loaded = LookaheadRouter.from_pretrained(folder)
         assert loaded.n_prompts_ in (last, last + 1)
-        assert (loaded.extra_ == loaded.n_prompts_).all()
+        assert (loaded.predictor_.novelty.distances == loaded.n_prompts_).all()
         assert len(loaded.predict(np.zeros((2, 3)))) == 2
 
 
@@ -103,14 +106,15 @@ def save_killed_at(say, made, folder, at):
 def test_a_kill_between_any_two_moves_of_a_folder_loses_nothing(tmp_path, at):
     folder = tmp_path / "router"
     made_router().save_pretrained(folder)
-    assert Child(save_killed_at, made_router(n_prompts_=99), folder, at).end()[0] == -signal.SIGKILL
+    assert (
+        Child(save_killed_at, renumbered(made_router(), 99), folder, at).end()[0] == -signal.SIGKILL
+    )
     assert folder.exists() == (at == 1)  # the second move is the dangerous one
     loaded = LookaheadRouter.from_pretrained(folder)
     assert loaded.n_prompts_ == 20
-    loaded.n_prompts_ = 5
-    loaded.save_pretrained(folder)
+    renumbered(loaded, 5).save_pretrained(folder)
     assert LookaheadRouter.from_pretrained(folder).n_prompts_ == 5
-    assert not _persistence._set_aside(folder)  # what was set aside is cleared away
+    assert not _folder._set_aside(folder)  # what was set aside is cleared away
 
 
 def save_optimizers(say, path):
@@ -142,7 +146,7 @@ def fit(say, checkpoints, result):
 
     Checkpoint.save, _training.CHECKPOINT_SECONDS = save, 0.0
     prompts, scores, responses = learnable(80)
-    made = LookaheadRouter("masked", backbone=tiny("bert"), response_tokens=3, batch_size=8,
+    made = MaskedLookaheadRouter(tiny("bert"), response_tokens=3, batch_size=8,
                            max_epochs=2, early_stopping=False, random_state=0,
                            checkpoint_folder=checkpoints)  # fmt: skip
     made.fit(prompts, scores, responses=responses).save_pretrained(result)
@@ -205,7 +209,7 @@ def test_on_a_full_disk_a_router_and_an_optimizer_keep_their_old_state(tmp_path)
         fill(disk)
         before = contents(disk)
         with pytest.raises(OSError, match=r"space|could not be written"):
-            made_router(extra_=np.zeros(10**5)).save_pretrained(disk / "router")
+            renumbered(made_router(), 1, size=10**5).save_pretrained(disk / "router")
         optimizer.tell(np.full((9000, 1), 0.25), np.zeros(9000))
         with pytest.raises(OSError, match="No space left"):
             optimizer.save(disk / "run.json")
@@ -245,7 +249,7 @@ def test_a_write_that_fails_leaves_the_old_state_and_nothing_else(tmp_path, monk
         monkeypatch.setattr(Path, place, full)
     if place != "replace":
         with pytest.raises(OSError, match="No space left"):
-            made_router(n_prompts_=3).save_pretrained(tmp_path / "router")
+            renumbered(made_router(), 3).save_pretrained(tmp_path / "router")
     if place != "rename":
         with pytest.raises(OSError, match="No space left"):
             optimizer.save(tmp_path / "run.json")
@@ -256,7 +260,7 @@ def test_a_write_that_fails_leaves_the_old_state_and_nothing_else(tmp_path, monk
 
 def test_what_safetensors_cannot_write_is_told_as_an_os_error(tmp_path):
     with pytest.raises(OSError, match=r"nowhere.*could not be written"):
-        _persistence._write_arrays({"a": np.zeros(2)}, tmp_path / "nowhere" / "a.safetensors")
+        _folder._write_arrays({"a": np.zeros(2)}, tmp_path / "nowhere" / "a.safetensors")
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
@@ -269,7 +273,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
 
     # Root may write everywhere, so the refusal is made here and not by the system.
-    for module in (_persistence.tempfile, _files.tempfile):
+    for module in (_folder.tempfile, _files.tempfile):
         monkeypatch.setattr(module, "mkdtemp", forbidden)
         monkeypatch.setattr(module, "mkstemp", forbidden)
     for save in (
@@ -288,7 +292,7 @@ def test_a_read_only_disk_is_told(tmp_path):
         before = contents(disk)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         for save in (
-            lambda: made_router(n_prompts_=1).save_pretrained(disk / "router"),
+            lambda: renumbered(made_router(), 1).save_pretrained(disk / "router"),
             lambda: TwoStepConstrainedBO([(0, 1)]).save(disk / "run.json"),
             lambda: Checkpoint(disk, "run").save({"now.a": torch.zeros(3)}, {}),
         ):
@@ -302,7 +306,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path, monkeypatc
     prompts, scores, _ = learnable(20)
     monkeypatch.setattr(_checkpoint.Checkpoint, "remove", lambda self: None)
     options = {"backbone": tiny("bert"), "max_epochs": 1, "random_state": 0}
-    made = LookaheadRouter("masked", checkpoint_folder=tmp_path, **options).fit(prompts, scores)
+    made = MaskedLookaheadRouter(checkpoint_folder=tmp_path, **options).fit(prompts, scores)
     (path,) = tmp_path.rglob("training.safetensors")
     tensors, facts = Checkpoint(tmp_path, path.parent.name).load()
     before = made.predict_quality(prompts)

@@ -1,4 +1,4 @@
-"""Saved files, damaged by chance or by malice: they load whole, or an error names the file."""
+"""Saved files, damaged by chance or on purpose: they load whole, or an error names the file."""
 
 import copy
 import json
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
 from lookahead_sk._files import with_checksum
-from lookahead_sk.routing._lm._checkpoint import Checkpoint
-from lookahead_sk.routing._persistence import _digest
+from lookahead_sk.routing._language_model._checkpoint import Checkpoint
+from lookahead_sk.routing._saving._folder import _digest
 
 
 @st.composite
@@ -138,7 +138,7 @@ def test_a_router_whose_arrays_were_damaged_is_refused(router_folder, tmp_path, 
 
 @given(data=st.data(), value=HOSTILE, how=st.sampled_from(["replace", "drop", "add"]))
 @cases(30, 2500)
-def test_a_router_made_by_malice_loads_or_is_refused(router_folder, tmp_path, data, value, how):
+def test_a_router_made_on_purpose_loads_or_is_refused(router_folder, tmp_path, data, value, how):
     content = json.loads((router_folder / "router.json").read_text())
     path = data.draw(st.sampled_from([p for p in places(content) if p]))
     whole = altered(content, path, value, how)
@@ -164,7 +164,7 @@ def test_an_optimizer_whose_file_was_damaged_is_the_same_or_refused(
 
 @given(data=st.data(), value=HOSTILE, how=st.sampled_from(["replace", "drop", "add"]))
 @cases(30, 2500)
-def test_an_optimizer_made_by_malice_loads_or_is_refused(
+def test_an_optimizer_made_on_purpose_loads_or_is_refused(
     optimizer_file, tmp_path, data, value, how
 ):
     content = json.loads(optimizer_file.read_text())
@@ -203,16 +203,16 @@ def test_odd_json_is_refused_by_name(router_folder, tmp_path, text):
     assert load_or_refuse(lambda: TwoStepConstrainedBO.load(path), path) is None
 
 
-@pytest.mark.parametrize("version", [0, 3, 99, -1, "1", None, 1.5, [1]])
+@pytest.mark.parametrize("version", [0, 2, 99, -1, "1", None, 1.5, [1]])
 def test_another_format_version_is_told(router_folder, optimizer_file, tmp_path, version):
     content = json.loads((router_folder / "router.json").read_text())
     later = {**content, "version": version, "what_is_new": 1}  # without this version's checksum
     target = put(router_folder, tmp_path, router_json=json.dumps(later).encode())
-    with pytest.raises(ValueError, match=r"of format version 2; got .*router\.json"):
+    with pytest.raises(ValueError, match=r"of format version 3; got .*router\.json"):
         LookaheadRouter.from_pretrained(target)
     content = json.loads(optimizer_file.read_text())
     (tmp_path / "run.json").write_text(json.dumps({**content, "version": version, "new": 1}))
-    with pytest.raises(ValueError, match=r"of format version 2; got .*run\.json"):
+    with pytest.raises(ValueError, match=r"of format version 3; got .*run\.json"):
         TwoStepConstrainedBO.load(tmp_path / "run.json")
 
 

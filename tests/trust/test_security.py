@@ -19,10 +19,10 @@ from _fuzzing import WATCH
 from _tiny_models import learnable, tiny
 
 import lookahead_sk
-from lookahead_sk import LookaheadRouter, TwoStepConstrainedBO
+from lookahead_sk import LookaheadRouter, MaskedLookaheadRouter, TwoStepConstrainedBO
 from lookahead_sk._files import with_checksum
 from lookahead_sk.datasets import _download, _local, _published
-from lookahead_sk.routing._persistence import _digest
+from lookahead_sk.routing._saving._folder import _digest
 
 PACKAGE = Path(lookahead_sk.__file__).parent
 
@@ -43,6 +43,14 @@ def folder(tmp_path):
     made = LookaheadRouter(encoder="passthrough", max_epochs=1, random_state=0)
     made.fit(X, (X > 0).astype(float)).save_pretrained(tmp_path / "router")
     return tmp_path / "router"
+
+
+def masked_router(folder):
+    """Save a fine-tuned router; return its prompts."""
+    prompts, scores, responses = learnable(20)
+    made = MaskedLookaheadRouter(tiny("bert"), response_tokens=2, max_epochs=1)
+    made.fit(prompts, scores, responses=responses).save_pretrained(folder)
+    return prompts
 
 
 def edit(folder, change):
@@ -101,12 +109,13 @@ def test_a_folder_names_no_place_to_write_and_no_file_to_read(folder, tmp_path):
         content["parameters"]["items"].append(["checkpoint_folder", str(tmp_path / "elsewhere")])
         content["arrays"] = "../../secret"
 
-    edit(folder, lambda content: content["parameters"]["items"].append(
-        ["checkpoint_folder", str(tmp_path / "elsewhere")]))  # fmt: skip
-    assert LookaheadRouter.from_pretrained(folder).checkpoint_folder is None
     edit(folder, change)
     with pytest.raises(ValueError, match="unknown entries"):
         LookaheadRouter.from_pretrained(folder)
+    masked_router(tmp_path / "masked")
+    edit(tmp_path / "masked", lambda content: content["parameters"]["items"].append(
+        ["checkpoint_folder", str(tmp_path / "elsewhere")]))  # fmt: skip
+    assert MaskedLookaheadRouter.from_pretrained(tmp_path / "masked").checkpoint_folder is None
 
 
 def test_names_of_arrays_are_names_and_no_paths(folder, tmp_path):
@@ -179,12 +188,11 @@ def test_giant_shapes_in_json_take_no_memory(folder, entry):
      ("max_position_embeddings", GIANT), ("num_hidden_layers", "many")],
 )  # fmt: skip
 def test_a_giant_backbone_is_refused_before_it_is_built(tmp_path, name, value):
-    prompts, scores, responses = learnable(20)
-    made = LookaheadRouter("masked", backbone=tiny("bert"), response_tokens=2, max_epochs=1)
-    made.fit(prompts, scores, responses=responses).save_pretrained(tmp_path / "router")
+    prompts = masked_router(tmp_path / "router")
 
     def change(content):
-        state = dict(content["attributes"]["items"])["network_"]
+        predictor = dict(content["attributes"]["items"])["predictor_"]
+        state = predictor["fields"]["network"]["fields"]["state"]
         items = state["fields"]["config"]["items"]
         state["fields"]["config"]["items"] = [[k, value if k == name else v] for k, v in items]
 

@@ -1,0 +1,431 @@
+"""What users hand to a router, checked and brought to one form.
+
+n prompts, K candidate models, d numbers per embedded text.
+
+=============  =====================================================================
+prompts        list of n str, or a float array (n, p) with ``encoder="passthrough"``
+scores         float64 (n, K), NaN where a model was not observed
+classes        the K model names, in the order of the columns
+responses      object array (n, K) of str or None, or float array (n, K, d)
+=============  =====================================================================
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, validate_data
+
+from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, ObjectArray, Prompts
+from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk.metrics._tables import aligned, column_names, read_prices
+from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
+
+LARGEST = 1e100  # squares of much larger scores overflow
+LARGEST_EMBEDDED = 1e15  # the same, of embeddings in float32
+
+
+class ScoreTable(NamedTuple):
+    """Scores (n, K), the names of the K models, and whether they were given as 1-D labels."""
+
+    scores: FloatArray
+    classes: npt.NDArray[Any]
+    is_label: bool
+
+
+class FitData(NamedTuple):
+    """What `fit` was given, checked."""
+
+    prompts: Prompts
+    table: ScoreTable
+    responses: npt.NDArray[Any] | None
+    lengths: FloatArray | None
+    seed: int
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """Smallest and largest observed score."""
+        return float(np.nanmin(self.table.scores)), float(np.nanmax(self.table.scores))
+
+    def unit_scores(self) -> Float32Array:
+        """Scores brought to [0, 1], NaN where not observed."""
+        low, high = self.score_range
+        return ((self.table.scores - low) / max(high - low, 1e-12)).astype(np.float32)
+
+
+def check_fit_data(router: Any, X: Any, y: Any, responses: Any, response_lengths: Any) -> FitData:
+    """Check all that `fit` of a router is given, and what of its parameters speaks of models.
+
+    Parameters
+    ----------
+    router : BaseRouter
+        Its ``encoder`` tells whether X is text; ``costs``, ``fallback`` and ``random_state`` are
+        read, and nothing is changed.
+    X, y, responses, response_lengths : object
+        See `LookaheadRouter.fit`.
+
+    Returns
+    -------
+    FitData
+        All in one form.
+    """
+    prompts = check_X(router, X, reset=True)
+    n = len(prompts)
+    if n < 2:
+        raise ValueError("X must hold at least 2 prompts; got n_samples=1, 1 sample.")
+    table = check_scores(y, n)
+    shape = (n, len(table.classes))
+    responses = check_responses(aligned(responses, y, "responses"), shape, router.encoder)
+    lengths = check_lengths(aligned(response_lengths, y, "response_lengths"), shape)
+    names = table.classes.tolist()
+    read_prices(router.costs, names)
+    if router.fallback is not None:
+        check_fallback(router.fallback, names)
+    seed = int(check_random_state(router.random_state).randint(2**31 - 1))
+    return FitData(prompts, table, responses, lengths, seed)
+
+
+def check_X(router: Any, X: Any, *, reset: bool) -> Prompts:
+    """The prompts as a list of str, or the numeric X as float32 (n, p).
+
+    With ``reset`` nothing is compared with an earlier fit, and nothing is remembered: that is for
+    `remember_X`, at the end of a fit that has gone well.
+    """
+    check_encoder(router.encoder)
+    if not is_passthrough(router.encoder):
+        return check_prompts(X)
+    dtypes = [np.float64, np.float32]
+    if reset:
+        array = check_array(X, dtype=dtypes, estimator=router)
+    else:
+        array = validate_data(router, X, reset=False, dtype=dtypes)
+    with np.errstate(over="ignore"):
+        array = np.asarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        reject("X", "within the range of float32", "larger values")
+    return array
+
+
+def remember_X(router: Any, X: Any) -> None:
+    """Set ``n_features_in_`` and ``feature_names_in_`` for a numeric X."""
+    if is_passthrough(router.encoder):
+        validate_data(router, X, reset=True, skip_check_array=True)
+
+
+def check_fallback(fallback: Any, names: list[Any]) -> int:
+    """Number of the model to fall back on."""
+    if check_name(fallback, "fallback") not in names:
+        reject("fallback", f"None or one of {names}", fallback)
+    return names.index(fallback)
+
+
+def check_prompts(X: Any, name: str = "X") -> list[str]:
+    """Return text input as a list of str.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is a single string, or an element is not a string.
+    ValueError
+        If ``X`` is empty or not one-dimensional.
+    """
+    if isinstance(X, str | bytes):
+        reject(name, "a list of strings, not a single string", X, kind=TypeError)
+    if not hasattr(X, "__len__"):
+        if not hasattr(X, "__iter__"):
+            reject(name, "a list of strings", X, kind=TypeError)
+        X = list(X)
+    if getattr(X, "ndim", 1) != 1:
+        reject(name, "one-dimensional, one string per prompt", f"shape {X.shape}")
+    prompts = list(X)
+    if not prompts:
+        raise ValueError(f"{name} must hold at least one prompt; got 0 prompts.")
+    for i, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            accepted = 'a list of strings (or encoder="passthrough" for numbers)'
+            reject(name, accepted, prompt, kind=TypeError, hint=f"It stands at position {i}.")
+    return [str(prompt) for prompt in prompts]
+
+
+def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreTable:
+    """Return ``y`` as a score table.
+
+    Parameters
+    ----------
+    y : array-like of shape (n, K), DataFrame, or array-like of shape (n,)
+        Scores, NaN where not observed, or the label of the best class of each sample.
+    n : int
+        Number of prompts.
+    columns : sequence, optional
+        Names of the models when ``y`` is an array; 0 to K - 1 when not given.
+
+    Returns
+    -------
+    ScoreTable
+        Scores (n, K), classes (K,) and whether ``y`` held labels.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a value is infinite, fewer than two models are given, or a
+        prompt or a model has no observed score at all.
+    """
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: "
+            "y must be a score table (n, K) or 1-D labels."
+        )
+    columns = column_names(y) or columns
+    array = np.asarray(unmasked(y))
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "fc":
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. "
+            "Please change the shape of y to (n_samples,), for example using ravel().",
+            DataConversionWarning,
+            stacklevel=3,
+        )
+        array = array[:, 0]
+    if array.ndim == 1:
+        return _labels_as_scores(array, n)
+    if array.ndim != 2:
+        reject("y", "of shape (n, K) or (n,)", f"shape {array.shape}")
+    scores = _as_numbers(array)
+    if len(scores) != n:
+        raise ValueError(
+            f"X and y must have the same number of prompts; got {n} prompts and "
+            f"y of shape {scores.shape}."
+        )
+    names = list(range(scores.shape[1])) if columns is None else list(columns)
+    _check_observed(scores, names)
+    return ScoreTable(scores, name_array(names), is_label=False)
+
+
+def unmasked(y: Any) -> Any:
+    """A score table with NaN where a masked array masks: masked is not observed."""
+    if not np.ma.is_masked(y):
+        return y
+    if y.ndim != 2 or y.dtype.kind not in "biufO":
+        reject("y", "labels, or a table of numbers, where values are masked", y)
+    return y.astype(np.float64).filled(np.nan)
+
+
+def _as_numbers(array: npt.NDArray[Any]) -> FloatArray:
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: y must be real; got {array.dtype}.")
+    try:
+        scores = array.astype(np.float64, order="C")
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"y must be a table of numbers (n, K); {error}.") from error
+    if np.isinf(scores).any():
+        row, column = np.argwhere(np.isinf(scores))[0]
+        reject(
+            "y",
+            "finite, or NaN where a model was not observed",
+            scores[row, column],
+            hint=f"It stands in row {row}, column {column}.",
+        )
+    if (np.abs(scores) > LARGEST).any():
+        reject("y", f"no larger than {LARGEST:g} in magnitude", float(np.nanmax(np.abs(scores))))
+    return scores
+
+
+def _check_observed(scores: FloatArray, names: list[Any]) -> None:
+    n_models = scores.shape[1]
+    if n_models < 2:
+        reject("y", "scores of at least 2 models", f"shape {scores.shape}")
+    if len(set(names)) != n_models:
+        reject("y", "a table with distinct model names", names)
+    observed = ~np.isnan(scores)
+    if not observed.any(axis=0).all():
+        model = names[int(np.argmin(observed.any(axis=0)))]
+        raise ValueError(f"y must hold an observed score of every model; {model!r} has none.")
+    _check_rows(observed)
+
+
+def _check_rows(observed: BoolArray) -> None:
+    if not observed.any(axis=1).all():
+        row = int(np.argmin(observed.any(axis=1)))
+        raise ValueError(f"y must hold an observed score for every prompt; row {row} has none.")
+
+
+def check_new_scores(y: Any, n: int) -> FloatArray:
+    """Scores (n,) of one model on all prompts."""
+    array = np.asarray(y)
+    if array.shape not in ((n,), (n, 1)):
+        reject("y", f"of shape ({n},), one score a prompt", f"shape {array.shape}")
+    scores = _as_numbers(array.reshape(n, 1))[:, 0]
+    if np.isnan(scores).any() or np.ma.is_masked(y):
+        row = int(np.isnan(scores).argmax())
+        reject("y", "observed for every prompt", f"nan in row {row}", hint="Leave these out.")
+    return scores
+
+
+def check_name(name: Any, parameter: str) -> Any:
+    """The name of a model: text, a number or anything else that can be a key."""
+    try:
+        hash(name)
+    except TypeError:
+        reject(parameter, "a name, or another value that can be a key", name, kind=TypeError)
+    if name is None or name != name:
+        reject(parameter, "a name, or another value that can be a key", name)
+    return name
+
+
+def check_feedback(y: Any, n: int, classes: npt.NDArray[Any], *, knows_labels: bool) -> FloatArray:
+    """Scores (n, K) of the models of a fitted router, NaN where not observed.
+
+    Parameters
+    ----------
+    y : array-like of shape (n, K), DataFrame, or array-like of shape (n,)
+        Scores; a DataFrame may lack models. Labels of the best model.
+    n : int
+        Number of prompts.
+    classes : ndarray of shape (K,)
+        The models.
+    knows_labels : bool
+        Whether the router was fitted on labels. Numbers in one dimension are labels only then: who
+        numbers models may mean scores.
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+        In the order of ``classes``.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a model is unknown, a value is infinite, or a prompt has no score.
+    """
+    names = classes.tolist()
+    columns = column_names(y)
+    if columns is not None:
+        unknown = [name for name in columns if name not in names]
+        if unknown:
+            hint = f"add_model makes {unknown} candidates."
+            reject("y", f"a table with columns among {names}", columns, hint=hint)
+        if len(set(columns)) != len(columns):
+            reject("y", "a table with distinct model names", columns)
+        given, y = y, np.full((len(y), len(names)), np.nan)
+        for name in columns:
+            y[:, names.index(name)] = _as_numbers(given[name].to_numpy())
+    array = np.asarray(unmasked(y))
+    if array.ndim == 1:
+        if not knows_labels and array.dtype.kind in "biuf":
+            reject("y", f"scores of shape ({n}, {len(names)})", f"shape {array.shape}")
+        unknown = [label for label in array.tolist() if label not in names]
+        if unknown:
+            reject("y", f"scores of shape ({n}, {len(names)}), or labels among {names}", unknown[0])
+        array = (array[:, None] == classes).astype(np.float64)
+    if array.shape != (n, len(names)):
+        reject("y", f"of shape ({n}, {len(names)})", f"shape {array.shape}")
+    scores = _as_numbers(array)
+    _check_rows(~np.isnan(scores))
+    return scores
+
+
+def name_array(names: list[Any]) -> npt.NDArray[Any]:
+    """Names of models: integers as such, else objects."""
+    if all(isinstance(name, int | np.integer) for name in names):
+        return np.array(names)
+    array = np.empty(len(names), dtype=object)
+    array[:] = names
+    return array
+
+
+def _labels_as_scores(labels: npt.NDArray[Any], n: int) -> ScoreTable:
+    if len(labels) != n:
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: "
+            f"X has {n} and y has {len(labels)}."
+        )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("Input y contains NaN or infinity: labels must be finite.")
+    with np.errstate(invalid="ignore"):  # scikit-learn asks huge labels whether they are integers
+        check_classification_targets(labels)
+        is_unknown = type_of_target(labels) == "unknown"
+    if is_unknown:
+        reject("y", "labels of one kind", labels.dtype)
+    classes, index = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y must hold labels of at least 2 classes; got 1 class, {classes[0]!r}.")
+    return ScoreTable(np.eye(len(classes))[index], classes, is_label=True)
+
+
+def check_responses(
+    responses: Any, shape: tuple[int, int], encoder: Any
+) -> npt.NDArray[Any] | None:
+    """Texts (n, K) or, with ``encoder="passthrough"``, embeddings (n, K, d); None stays None."""
+    if responses is None:
+        return None
+    if is_passthrough(encoder):
+        return check_numeric_responses(responses, shape)
+    return check_text_responses(responses, shape)
+
+
+def n_observed(responses: npt.NDArray[Any]) -> int:
+    """Number of observed responses, texts (n, K) or embeddings (n, K, d)."""
+    if responses.dtype == object:
+        return sum(text is not None for text in responses.ravel())
+    return int((~np.isnan(responses).any(axis=2)).sum())
+
+
+def check_text_responses(responses: Any, shape: tuple[int, int]) -> ObjectArray:
+    """Return responses as an object array (n, K) of str or None (not observed)."""
+    array = np.empty(shape, dtype=object)
+    rows = responses.to_numpy() if hasattr(responses, "to_numpy") else responses
+    accepted = f"an array of strings of shape {shape}"
+    if isinstance(rows, str | bytes) or not hasattr(rows, "__len__"):
+        reject("responses", accepted, rows, kind=TypeError)
+    if len(rows) != shape[0]:
+        reject("responses", accepted, f"{len(rows)} rows")
+    for i, row in enumerate(rows):
+        if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
+            reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
+        for k, text in enumerate(row):
+            missing = text is None or text is np.ma.masked or type(text).__name__ == "NAType"
+            missing = missing or (isinstance(text, float) and np.isnan(text))
+            if not missing and not isinstance(text, str):
+                reject(
+                    "responses",
+                    "strings, or None where not observed",
+                    text,
+                    kind=TypeError,
+                    hint=f"It stands in row {i}, column {k}.",
+                )
+            array[i, k] = None if missing else str(text)
+    return array
+
+
+def check_numeric_responses(responses: Any, shape: tuple[int, int]) -> Float32Array:
+    """Return response embeddings as a float32 array (n, K, d), NaN where not observed."""
+    accepted = f'an array of numbers of shape {(*shape, "d")} with encoder="passthrough"'
+    try:
+        numbers = as_float_array(responses, "responses")
+    except ValueError:
+        reject("responses", accepted, responses)
+    if numbers.ndim != 3 or numbers.shape[:2] != shape or numbers.shape[2] < 1:
+        reject("responses", accepted, f"shape {numbers.shape}")
+    if np.isinf(numbers).any():
+        reject("responses", "finite, or NaN where not observed", "inf")
+    if (np.abs(numbers) > LARGEST_EMBEDDED).any():
+        reject("responses", f"no larger than {LARGEST_EMBEDDED:g} in magnitude", "larger numbers")
+    return numbers.astype(np.float32)
+
+
+def check_lengths(lengths: Any, shape: tuple[int, int]) -> FloatArray | None:
+    """Return response lengths as a float array (n, K), NaN where not observed; None stays None."""
+    if lengths is None:
+        return None
+    array = as_float_array(lengths, "response_lengths")
+    if array.shape != shape:
+        reject("response_lengths", f"an array of shape {shape}", f"shape {array.shape}")
+    if (array < 0).any() or np.isinf(array).any():
+        reject("response_lengths", "at least 0 and finite, or NaN", float(np.nanmin(array)))
+    return array

@@ -1,0 +1,123 @@
+"""What a call costs, and the cost weight that meets a budget.
+
+utility_k(x) = quality_k(x) - cost_weight * cost_k(x)
+
+==  ==========================================================
+q   (n, K) predicted quality
+c   (n, K) expected cost of a call
+w   cost weight, not negative; the mean cost never grows with it
+==  ==========================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lookahead_sk._typing import FloatArray
+from lookahead_sk._validation import check_float, reject
+from lookahead_sk.metrics._cost_quality import route, tie_weights
+from lookahead_sk.metrics._tables import read_prices
+from lookahead_sk.routing._checks import check_fallback
+from lookahead_sk.routing._predictor import Prediction
+
+
+def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatArray:
+    """Cost (n, K) of calling every model.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Of n prompts.
+    costs, cost_unit : object
+        Parameters of the router.
+
+    Raises
+    ------
+    ValueError
+        If the prices do not fit, or the lengths that the unit needs are not predicted.
+    """
+    quality, classes = prediction.quality, prediction.classes
+    prices = read_prices(costs, classes.tolist())
+    if cost_unit == "call":
+        return np.broadcast_to(prices, quality.shape)
+    lengths = prediction.lengths()
+    if lengths is None:
+        raise ValueError(
+            "cost_unit='length' needs a router that was fitted with responses or "
+            "response_lengths, and response_weight > 0."
+        )
+    if np.isnan(lengths).any():
+        unknown = classes[np.isnan(lengths).any(axis=0)].tolist()
+        raise ValueError(
+            f"cost_unit='length' needs response lengths of every model; {unknown} came without."
+        )
+    return prices * lengths
+
+
+def with_fallback(
+    prediction: Prediction, costs: FloatArray, fallback: Any, novelty_level: float
+) -> tuple[FloatArray, FloatArray]:
+    """Quality and costs by which novel prompts have no choice but the fallback."""
+    column = check_fallback(fallback, prediction.classes.tolist())
+    is_novel = prediction.novelty_p_values() <= novelty_level
+    quality, costs = prediction.quality.copy(), costs.copy()
+    quality[is_novel] = quality[is_novel, column, None]
+    costs[is_novel] = costs[is_novel, column, None]
+    others = np.ix_(is_novel, np.arange(quality.shape[1]) != column)
+    # Worse at the same cost: no cost weight prefers them.
+    quality[others] -= np.maximum(1.0, np.abs(quality[others]))
+    return quality, costs
+
+
+def mean_cost(quality: FloatArray, costs: FloatArray, weight: float) -> float:
+    """Mean cost of the models that `route` chooses at a cost weight."""
+    chosen = route(quality, costs, weight)
+    return float(costs[np.arange(len(costs)), chosen].mean())
+
+
+def weight_for_budget(quality: FloatArray, costs: FloatArray, budget: float) -> float:
+    """Smallest cost weight whose choices cost no more than a budget on average.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n, K)
+        Predicted quality of the prompts at hand.
+    costs : ndarray of shape (n, K)
+        Expected cost of every call.
+    budget : float
+        Mean cost a prompt that is allowed.
+
+    Returns
+    -------
+    float
+        0 where the best models fit the budget.
+
+    Raises
+    ------
+    ValueError
+        If even the cheapest models cost more.
+
+    Notes
+    -----
+    The mean cost is a step function of the weight that changes only where some prompt is
+    indifferent between two models; those weights are sorted and bisected: O(n K^2 log n).
+    """
+    budget = check_float(budget, "budget")
+    least = float(costs.min(axis=1).mean())
+    if budget < least - 1e-12 * max(1.0, abs(least)):
+        reject("budget", f"at least {least:g}, the mean cost of the cheapest models", budget)
+    if mean_cost(quality, costs, 0.0) <= budget:
+        return 0.0
+    ties = np.unique(tie_weights(quality, costs))
+    steps = np.append(ties, 2 * ties.max(initial=0.0) + 1)
+    steps = steps * (1 + 1e-9)  # just beyond a tie, so that the cheaper model has won it
+    low, high = 0, len(steps) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if mean_cost(quality, costs, steps[middle]) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return float(steps[low])

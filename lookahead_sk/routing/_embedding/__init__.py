@@ -1,0 +1,1 @@
+"""The frozen-encoder way: a small network on features of the prompt."""

@@ -1,0 +1,1 @@
+"""What is computed from texts: embeddings, lexical features, response descriptors."""

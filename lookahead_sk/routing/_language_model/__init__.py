@@ -1,0 +1,1 @@
+"""The fine-tuned way: a masked or causal language model predicts the responses."""

@@ -1,1 +1,0 @@
-"""The masked and the causal approach: fine-tuned language models that foresee responses."""

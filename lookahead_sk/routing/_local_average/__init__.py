@@ -1,0 +1,1 @@
+"""Scores averaged over similar prompts: clusters, nearest neighbours, and the choice of them."""

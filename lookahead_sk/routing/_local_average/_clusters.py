@@ -1,0 +1,307 @@
+"""Scores averaged over soft clusters of prompts whose responses are predicted to be alike.
+
+Within a cluster the observed scores are averaged and shrunk towards the overall mean: with scores
+as noisy as one sampled answer, a local mean beats a flexible regression. The cluster baseline
+(`lookahead_sk.baselines.ClusterRouter`) stands on the same memberships and means.
+
+==  ==========================================================================
+z   (n, f) predicted responses of all models and features of the prompt, one row a prompt
+y   (n, K) scores, NaN where not observed
+U   (c, f) centres of the clusters of one clustering
+W   (n, c) memberships, rows sum to 1
+==  ==========================================================================
+
+quality_k(x) = sum_c W_c(x) (sum_i W_ic y_ik + kappa ybar_k) / (sum_i W_ic + kappa)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from lookahead_sk._typing import Float32Array, FloatArray, IntArray
+
+N_RESTARTS = 4  # clusterings of each size; their averages are averaged
+MAX_CLUSTERS = 512
+_BLOCK = 16_384  # prompts whose memberships are held at a time: 64 MB
+
+
+class Granularity(NamedTuple):
+    """How fine clusters are: prompts in a cluster, for each size of clustering, and kappa."""
+
+    prompts_per_cluster: tuple[int, ...]
+    shrinkage: float
+
+
+# From noisy scores, where only large clusters can be trusted, to scores that follow the prompt;
+# where they follow it closely, `_neighbors` takes over.
+GRANULARITIES = (Granularity((160, 80, 40), 5.0), Granularity((40, 20, 10), 2.0))
+
+
+def model_means(scores: FloatArray, weights: FloatArray) -> FloatArray:
+    """Weighted mean of every model's observed scores, (K,)."""
+    seen = ~np.isnan(scores)
+    means: FloatArray = (weights @ np.where(seen, scores, 0.0)) / (weights @ seen)
+    return means
+
+
+def memberships(squared: Float32Array | FloatArray, temperature: float | None) -> FloatArray:
+    """Share of every cluster in every prompt, (n, c), from squared distances to the centres.
+
+    Without a temperature a prompt belongs to its nearest centre alone; with one, the shares are
+    softmax(-distance / temperature).
+    """
+    if temperature is None:
+        return np.eye(squared.shape[1])[squared.argmin(axis=1)]
+    shares = np.exp(-(squared - squared.min(axis=1, keepdims=True)) / temperature)
+    normalised: FloatArray = shares / shares.sum(axis=1, keepdims=True)
+    return normalised
+
+
+def cluster_sums(weights: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sums of the observed scores and of their numbers, (c, K), by memberships (n, c)."""
+    is_observed = ~np.isnan(scores)
+    return weights.T @ np.where(is_observed, scores, 0.0), weights.T @ is_observed
+
+
+def shrunken_means(
+    totals: FloatArray, counts: FloatArray, overall: FloatArray, shrinkage: float
+) -> FloatArray:
+    """Means (c, K) with ``shrinkage`` prompts of the overall mean (K,) added to every cluster."""
+    sums, numbers = totals + shrinkage * overall, counts + shrinkage
+    means: FloatArray = np.where(numbers > 0, sums / np.where(numbers > 0, numbers, 1.0), overall)
+    return means
+
+
+@dataclass
+class Clusters:
+    """Soft clusterings and the sums of scores of their clusters.
+
+    Attributes
+    ----------
+    axes : ndarray of shape (f, a) or None
+        Projection of the space, when it has too many dimensions.
+    centers : list of ndarray of shape (c, a)
+        Centres of each clustering.
+    temperatures : list of float
+        Softness of each clustering, in squared distance.
+    totals, counts : list of ndarray of shape (c, K)
+        Sum of the scores, and number of the observed ones, of each cluster, by membership.
+    total, count : ndarray of shape (K,)
+        The same of all prompts.
+    shrinkage : float
+        How many prompts of average score are added to every cluster.
+    """
+
+    axes: Float32Array | None
+    centers: list[Float32Array]
+    temperatures: list[float]
+    totals: list[FloatArray]
+    counts: list[FloatArray]
+    total: FloatArray
+    count: FloatArray
+    shrinkage: float
+
+    def _project(self, space: Float32Array) -> Float32Array:
+        return space if self.axes is None else space @ self.axes
+
+    def predict(self, space: Float32Array) -> FloatArray:
+        """Mean scores (n, K) of the clusters that the prompts belong to."""
+        overall = self.total / np.maximum(self.count, 1e-12)
+        tables = [
+            shrunken_means(totals, counts, overall, self.shrinkage)
+            for totals, counts in zip(self.totals, self.counts, strict=True)
+        ]
+        blocks = []
+        for rows in _blocks(len(space)):
+            z = self._project(space[rows])
+            parts = [
+                memberships(_squared_distances(z, centers), temperature) @ table
+                for centers, temperature, table in zip(
+                    self.centers, self.temperatures, tables, strict=True
+                )
+            ]
+            blocks.append(np.mean(parts, axis=0))
+        return np.concatenate(blocks)
+
+    def updated(self, space: Float32Array, scores: FloatArray) -> Self:
+        """These clusters with more prompts (n, f) in them, and their scores (n, K)."""
+        z = self._project(space)
+        totals, counts = [], []
+        for i, (centers, temperature) in enumerate(
+            zip(self.centers, self.temperatures, strict=True)
+        ):
+            total, count = _Memberships(z, centers, temperature).sums(scores)
+            totals.append(self.totals[i] + total)
+            counts.append(self.counts[i] + count)
+        total, count = cluster_sums(np.ones((len(scores), 1)), scores)
+        return replace(
+            self,
+            totals=totals,
+            counts=counts,
+            total=self.total + total[0],
+            count=self.count + count[0],
+        )
+
+    def emptied(self) -> Self:
+        """The same clusters for another model, of which no score has been seen."""
+        nothing = [np.zeros((len(centers), 1)) for centers in self.centers]
+        return replace(self, totals=nothing, counts=nothing, total=np.zeros(1), count=np.zeros(1))
+
+    def zeroed(self) -> Self:
+        """The same clusters and prompts, all scores 0: residuals before any feedback."""
+        return replace(
+            self, totals=[0 * total for total in self.totals], total=np.zeros_like(self.total)
+        )
+
+
+def single_cluster(width: int, counts: FloatArray) -> Clusters:
+    """A single cluster of all prompts, of which counts (K,) were observed, with scores 0."""
+    center = np.zeros((1, width), dtype=np.float32)
+    nothing = np.zeros((1, len(counts)))
+    return Clusters(None, [center], [1.0], [nothing], [counts[None]], nothing[0], counts, 0.0)
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + _BLOCK) for start in range(0, max(n, 1), _BLOCK)]
+
+
+class _Memberships:
+    """Memberships (n, c) of prompts in clusters, block by block; a single block is kept."""
+
+    def __init__(self, z: Float32Array, centers: Float32Array, temperature: float) -> None:
+        self.z, self.centers, self.temperature = z, centers, temperature
+        self.kept: FloatArray | None = None
+
+    def __iter__(self) -> Iterator[tuple[slice, FloatArray]]:
+        blocks = _blocks(len(self.z))
+        for rows in blocks:
+            weights = self.kept
+            if weights is None:
+                squared = _squared_distances(self.z[rows], self.centers)
+                found = memberships(squared, self.temperature)
+                weights = found.astype(np.float64)
+            if len(blocks) == 1:
+                self.kept = weights
+            yield rows, weights
+
+    def sums(self, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Sums of the scores and of their numbers, (c, K)."""
+        parts = [cluster_sums(weights, scores[rows]) for rows, weights in self]
+        total, count = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+        return total, count
+
+    def held_out(self, scores: FloatArray, total: FloatArray, count: FloatArray) -> FloatArray:
+        """Each prompt's quality without its own score (n, K)."""
+        parts = [_held_out(weights, scores[rows], total, count) for rows, weights in self]
+        return np.concatenate(parts)
+
+
+def _squared_distances(z: Float32Array, centers: Float32Array) -> Float32Array:
+    # |z|^2 is the same for all centres of a prompt and drops out of the memberships.
+    return (centers**2).sum(axis=1) - 2.0 * (z @ centers.T)
+
+
+def _softness(z: Float32Array, centers: Float32Array) -> float:
+    """0.7 of the median gap between the nearest and the second nearest centre."""
+    squared = _squared_distances(z, centers)
+    nearest = np.partition(squared, 1, axis=1)[:, :2] if len(centers) > 1 else squared
+    gap = float(np.median(nearest[:, -1] - nearest[:, 0]))
+    return max(0.7 * gap, 1e-12)
+
+
+def fit_clusters(
+    projected: Float32Array,
+    scores: FloatArray,
+    granularity: Granularity,
+    seed: int,
+    sample: IntArray,
+    axes: Float32Array | None = None,
+) -> tuple[Clusters, FloatArray]:
+    """Cluster prompts by their predicted responses and average the scores of every cluster.
+
+    Parameters
+    ----------
+    projected : ndarray of shape (n, a)
+        Predicted responses of the training prompts, each by members that did not train on it, on
+        the axes.
+    scores : ndarray of shape (n, K)
+        Scores, NaN where not observed.
+    granularity : Granularity
+        How fine the clusters are.
+    seed : int
+        Seeds of the clusterings.
+    sample : ndarray of int
+        Rows that place the centres.
+    axes : ndarray of shape (f, a), optional
+        The axes, for new prompts; None where the space was not projected.
+
+    Returns
+    -------
+    clusters : Clusters
+        For new prompts.
+    held_out : ndarray of shape (n, K)
+        Quality of the training prompts, each without its own score.
+
+    Notes
+    -----
+    Time is linear in n: at most 512 clusters, 10 Lloyd iterations on the sample, 12 clusterings.
+    Memory beside the data does not grow.
+    """
+    shrinkage = granularity.shrinkage
+    total, count = cluster_sums(np.ones((len(scores), 1)), scores)
+    clusters = Clusters(axes, [], [], [], [], total[0], count[0], shrinkage)
+    held_out: list[FloatArray] = []
+    some = projected[sample]
+    for size in _sizes(len(scores), granularity):
+        for restart in range(N_RESTARTS):
+            centers = _place_centers(some, size, seed + restart)
+            temperature = _softness(some, centers)
+            weights = _Memberships(projected, centers, temperature)
+            totals, counts = weights.sums(scores)
+            clusters.centers.append(centers)
+            clusters.temperatures.append(temperature)
+            clusters.totals.append(totals)
+            clusters.counts.append(counts)
+            prior = shrinkage * (clusters.total / clusters.count)
+            held_out.append(weights.held_out(scores, totals + prior, counts + shrinkage))
+    return clusters, np.mean(held_out, axis=0)
+
+
+def _sizes(n: int, granularity: Granularity) -> list[int]:
+    """Numbers of clusters to try for n prompts, ascending."""
+    per_cluster = granularity.prompts_per_cluster
+    sizes = {min(MAX_CLUSTERS, max(2, round(n / size))) for size in per_cluster}
+    return sorted(min(size, n) for size in sizes)
+
+
+def _place_centers(z: Float32Array, n_clusters: int, seed: int) -> Float32Array:
+    model = KMeans(n_clusters, init="random", n_init=1, max_iter=10, random_state=seed)
+    with warnings.catch_warnings():
+        # Identical prompts make fewer distinct points than clusters; empty ones do no harm.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return np.asarray(model.fit(z).cluster_centers_, dtype=np.float32)
+
+
+def _held_out(
+    weights: FloatArray, scores: FloatArray, total: FloatArray, count: FloatArray
+) -> FloatArray:
+    """Each prompt's quality without its own score (n, K); the sums have their prior in them."""
+    is_observed = ~np.isnan(scores)
+    filled = np.where(is_observed, scores, 0.0)
+    if is_observed.all():  # the counts of all models are alike: one ratio serves them all
+        ratio = weights / (count[:, 0] - weights)
+        own: FloatArray = ratio @ total - (ratio * weights).sum(axis=1, keepdims=True) * filled
+        return own
+    own = np.empty_like(filled)
+    for k in range(scores.shape[1]):
+        self_weight = weights * is_observed[:, k, None]
+        without = total[:, k] - self_weight * filled[:, k, None]
+        own[:, k] = (weights * without / (count[:, k] - self_weight)).sum(axis=1)
+    return own

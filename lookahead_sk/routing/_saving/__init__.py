@@ -1,0 +1,1 @@
+"""A fitted router as a folder: JSON, safetensors and a model card."""

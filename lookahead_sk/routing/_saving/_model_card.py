@@ -1,0 +1,87 @@
+"""The README of a saved router: what someone should know who did not fit it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookahead_sk._version import __version__
+from lookahead_sk.metrics._tables import read_prices
+
+_UNITS = {"call": "cost of a call", "length": "price of a unit of length"}
+
+_TEMPLATE = """---
+library_name: lookahead_sk
+tags: [llm-routing]
+license: {license}
+---
+
+# {name}
+
+Chooses one of these models for a prompt, by predicting what each would answer.
+
+| candidate | mean training score | {unit} |
+|---|---|---|
+{candidates}
+
+## What it was fitted on
+
+- Reads prompts by: {reads}
+- Training prompts: {n_prompts}; responses: {n_responses}
+- Scores from {low:.4g} to {high:.4g}; more is better
+- Mean score of held-out prompts, as routed: {validation_score:.4g}
+- Held-out loss after each epoch: {losses}
+- Share of the network in the quality: {blend:.3g}
+
+## Intended use and limits
+
+Choose among the candidates above for prompts like those of the training. Prompts of another kind
+are not recognised unless `fallback` is set; `is_novel` flags them. The scores predict what the
+candidates would have earned when the training data were collected: if a model is changed, or what
+counts as a good answer, fit again or give feedback with `partial_fit`. The files may hold words of
+the training prompts and, where `foresee` looks them up, training responses: share them as you would
+share these data. No licence is implied by this card; put that of your data and models above.
+
+## How to use it
+
+```python
+from lookahead_sk import {name}
+
+router = {name}.from_pretrained("this folder")
+router.predict(["Prove that 7 is prime"])
+```
+
+Written by lookahead_sk {version}. The files hold arrays and text, no code.
+"""
+
+
+def model_card(router: Any) -> str:
+    """What a reader should know of a fitted router, as Markdown."""
+    predictor = router.predictor_
+    names = predictor.classes.tolist()
+    prices = read_prices(router.costs, names)
+    shown = ["not given" if router.costs is None else f"{price:.4g}" for price in prices]
+    rows = [
+        f"| {_cell(name)} | {score:.4g} | {price} |"
+        for name, score, price in zip(names, predictor.mean_scores, shown, strict=True)
+    ]
+    low, high = predictor.score_range
+    return _TEMPLATE.format(
+        name=type(router).__name__,
+        license="other",
+        unit=_UNITS[router.cost_unit],
+        candidates="\n".join(rows),
+        reads=_cell(router._reads()),
+        n_prompts=predictor.n_prompts,
+        n_responses=predictor.n_responses,
+        low=low,
+        high=high,
+        validation_score=predictor.validation_score,
+        losses=", ".join(f"{loss:.4g}" for loss in predictor.validation_losses),
+        blend=predictor.blend,
+        version=__version__,
+    )
+
+
+def _cell(value: Any) -> str:
+    """Text that stays inside a cell of a table."""
+    return str(value).replace("|", "\\|").replace("\n", " ")

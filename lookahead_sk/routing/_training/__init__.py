@@ -1,0 +1,1 @@
+"""What both training loops share: the losses, and epochs that callbacks follow."""
