@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test fuzz lint docs format bench clean
+.PHONY: demo test fuzz lint docs format bench bench-cuda clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -74,6 +74,11 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/optimization.py
 	$(BIN)/python benchmarks/search.py
+
+# One GPU, ten minutes, nothing is downloaded: LOOKAHEAD_SK_DATA names the data, SMOLLM2 the folder
+# or the GGUF of the causal backbone.
+bench-cuda: $(VENV)/.bench
+	$(BIN)/python benchmarks/cuda.py --smollm2 "$(SMOLLM2)"
 
 format: $(VENV)/.lint
 	$(BIN)/ruff format .

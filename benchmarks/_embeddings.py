@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from lookahead_sk.routing._encoders import load_encoder
+from lookahead_sk.routing._features._sentence_encoder import load_encoder
 
 CHUNK = 512
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lookahead_sk.datasets import fetch_lookahead_bench
-from lookahead_sk.routing._encoders import encode, load_encoder
+from lookahead_sk.routing._features._sentence_encoder import encode, load_encoder
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _blends import with_blend
 from _embeddings import CachedEncoder
 from sklearn.model_selection import StratifiedKFold
 
@@ -30,30 +31,28 @@ from lookahead_sk.baselines import (
 )
 from lookahead_sk.datasets import fetch_lookahead_bench, fetch_selfoss_pool
 from lookahead_sk.metrics import oracle_gain_score, paired_bootstrap
-from lookahead_sk.routing._embedding_approach import EmbeddingApproach
 
 RESULTS = Path(__file__).resolve().parent / "results"
 N_FOLDS = 5
 EMBEDDING, LENGTH, FORM, LIKENESS = slice(0, 16), slice(16, 17), slice(17, 21), slice(21, 23)
 
 
-class AblatedApproach(EmbeddingApproach):
-    """Foresees only some groups of facts; the others count as unknown."""
+class AblatedRouter(LookaheadRouter):
+    """Predicts only some groups of response descriptors; the others count as not observed."""
 
     groups: tuple[slice, ...] = ()
 
-    def _fit_facts(self, *given: Any) -> Any:
-        facts, values = super()._fit_facts(*given)
+    def _fit_descriptors(self, data: Any) -> Any:
+        descriptors, values = super()._fit_descriptors(data)
         kept = np.full_like(values, np.nan)
         for group in self.groups:
             kept[..., group] = values[..., group]
-        return facts, kept
+        return descriptors, kept
 
 
 def foreseeing(*groups: slice) -> type[LookaheadRouter]:
-    """A router class that foresees these groups of facts only."""
-    approach = type("Some", (AblatedApproach,), {"groups": groups})
-    return type("Ablated", (LookaheadRouter,), {"_approach": lambda self, name: approach(self)})
+    """A router class that predicts these groups of response descriptors only."""
+    return type("Ablated", (AblatedRouter,), {"groups": groups})
 
 
 def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:
@@ -104,19 +103,19 @@ def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:
 
 
 class NoBlend(LookaheadRouter):
-    """Kinds of prompt alone."""
+    """The local average alone."""
 
-    def _foretell(self, X: Any) -> Any:
-        self.blend_ = 0.0
-        return super()._foretell(X)
+    def fit(self, *given: Any, **more: Any) -> Any:
+        """Fit, then leave the network's own score out."""
+        return with_blend(super().fit(*given, **more), 0.0)
 
 
 class OnlyNetwork(LookaheadRouter):
     """The network's own score alone."""
 
-    def _foretell(self, X: Any) -> Any:
-        self.blend_ = 1.0
-        return super()._foretell(X)
+    def fit(self, *given: Any, **more: Any) -> Any:
+        """Fit, then leave the local average out."""
+        return with_blend(super().fit(*given, **more), 1.0)
 
 
 def fit(router: Any, given: str, data: Any, rows: Any, folder: Path | None) -> Any:

@@ -139,16 +139,16 @@ def novelty(folds: Folds, fold: int) -> list[dict[str, Any]]:
     records = []
     for group in np.unique(data.benchmark):
         router = folds.fit(train[data.benchmark[train] != group], [0, 1])
-        typicality = router.typicality(folds.prompts(test))
+        p_values = router.novelty_p_values(folds.prompts(test))
         is_new = data.benchmark[test] == group
         records.append(
             {
                 "benchmark": str(group),
-                "auc": roc_auc_score(is_new, -typicality),
-                "flagged": float((typicality[is_new] <= 0.01).mean()),
-                "flagged_05": float((typicality[is_new] <= 0.05).mean()),
-                "false": float((typicality[~is_new] <= 0.01).mean()),
-                "false_05": float((typicality[~is_new] <= 0.05).mean()),
+                "auc": roc_auc_score(is_new, -p_values),
+                "flagged": float((p_values[is_new] <= 0.01).mean()),
+                "flagged_05": float((p_values[is_new] <= 0.05).mean()),
+                "false": float((p_values[~is_new] <= 0.01).mean()),
+                "false_05": float((p_values[~is_new] <= 0.05).mean()),
             }
         )
     return records

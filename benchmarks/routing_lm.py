@@ -17,24 +17,24 @@ from typing import Any
 import numpy as np
 import torch
 from _backbones import minilm, smollm2
+from _blends import qualities
 from _embeddings import CachedEncoder
 from sklearn.model_selection import StratifiedKFold
 
-from lookahead_sk import LookaheadRouter
+from lookahead_sk import CausalLookaheadRouter, LookaheadRouter, MaskedLookaheadRouter
 from lookahead_sk.baselines import ClusterRouter, KNNRouter
 from lookahead_sk.datasets import fetch_lookahead_bench
 from lookahead_sk.metrics import oracle_gain_score, paired_bootstrap
-from lookahead_sk.routing._approach import flat, to_units
 
 RESULTS = Path(__file__).resolve().parent / "results"
 N_FOLDS, SEED = 5, 0
+FINE_TUNED = (MaskedLookaheadRouter, CausalLookaheadRouter)
 
 
 def methods(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     """Every method: how to build it."""
     common = {"random_state": SEED, "checkpoint_folder": RESULTS / "checkpoints", "verbose": 1}
     masked = common | {
-        "approach": "masked",
         "max_length": 64,
         "response_tokens": 6,
         "max_epochs": 3,
@@ -42,7 +42,6 @@ def methods(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         "learning_rate": 1e-4,
     }
     causal = common | {
-        "approach": "causal",
         "max_length": 48,
         "response_tokens": 8,
         "max_epochs": 2,
@@ -51,25 +50,23 @@ def methods(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         "n_frozen_layers": args.layers - 2,
     }
 
-    def fine_tuned(options: dict[str, Any], **changes: Any) -> Callable[[], Any]:
-        def build() -> Any:
-            is_masked = options["approach"] == "masked"
-            backbone = minilm() if is_masked else smollm2(RESULTS, args.layers)
-            return LookaheadRouter(backbone=backbone, **{**options, **changes})
+    def masked_router(**changes: Any) -> Callable[[], Any]:
+        return lambda: MaskedLookaheadRouter(minilm(), **{**masked, **changes})
 
-        return build
+    def causal_router(**changes: Any) -> Callable[[], Any]:
+        return lambda: CausalLookaheadRouter(smollm2(RESULTS, args.layers), **{**causal, **changes})
 
     def frozen(cls: Any, **options: Any) -> Callable[[], Any]:
         return lambda: cls(encoder=CachedEncoder(RESULTS), random_state=SEED, **options)
 
     return {
-        "masked MiniLM": fine_tuned(masked),
-        "masked MiniLM, response_weight=0": fine_tuned(masked, response_weight=0.0),
-        "masked MiniLM + facts": fine_tuned(masked, fact_weight=2.0),
-        "masked MiniLM, [CLS] head": fine_tuned(masked, head="cls"),
-        "causal SmolLM2": fine_tuned(causal),
-        "causal SmolLM2, response_weight=0": fine_tuned(causal, response_weight=0.0),
-        "causal SmolLM2 + facts": fine_tuned(causal, fact_weight=1.0),
+        "masked MiniLM": masked_router(),
+        "masked MiniLM, response_weight=0": masked_router(response_weight=0.0),
+        "masked MiniLM + descriptors": masked_router(descriptor_weight=2.0),
+        "masked MiniLM, [CLS] head": masked_router(head="cls"),
+        "causal SmolLM2": causal_router(),
+        "causal SmolLM2, response_weight=0": causal_router(response_weight=0.0),
+        "causal SmolLM2 + descriptors": causal_router(descriptor_weight=1.0),
         "kNN + lexical": frozen(KNNRouter, lexical_features=256),
         "hard clusters + lexical": frozen(ClusterRouter, assignment="hard", lexical_features=256),
         "soft clusters + lexical": frozen(ClusterRouter, assignment="soft", lexical_features=256),
@@ -79,17 +76,13 @@ def methods(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
 
 
 def choices(router: Any, prompts: list[str]) -> dict[str, list[int]]:
-    """Models chosen by the router, and by its network and its kinds of prompt alone."""
-    if not isinstance(router, LookaheadRouter) or router.approach == "embedding":
+    """Models chosen by the router, and by its network and its local average alone."""
+    if not isinstance(router, FINE_TUNED):
         return {"router": router.predict(prompts).tolist()}
-    latents, logits, facts = router._approach(router.approach)._foresee(prompts)
-    network = to_units(logits, router.score_range_)
-    local = router.kinds_.predict(flat(facts if facts.shape[2] else latents))
-    blends = {"router": router.blend_, "network": 1.0, "half": 0.5, "kinds": 0.0}
-    return {
-        name: ((1 - blend) * local + blend * network).argmax(axis=1).tolist()
-        for name, blend in blends.items()
-    }
+    found = qualities(router, prompts)
+    if "local" in found:
+        found["half"] = (found["network"] + found["local"]) / 2
+    return {name: quality.argmax(axis=1).tolist() for name, quality in found.items()}
 
 
 def run(name: str, build: Callable[[], Any], fold: int, data: Any, n_train: int) -> dict[str, Any]:
@@ -100,7 +93,7 @@ def run(name: str, build: Callable[[], Any], fold: int, data: Any, n_train: int)
     scores = data.scores[train]
     given: dict[str, Any] = {}
     router = build()
-    if isinstance(router, LookaheadRouter):
+    if isinstance(router, (LookaheadRouter, *FINE_TUNED)):
         given["responses"] = data.responses[train]
         given["response_lengths"] = data.response_chars[train].astype(float)
     start = time.perf_counter()
@@ -113,7 +106,7 @@ def run(name: str, build: Callable[[], Any], fold: int, data: Any, n_train: int)
         "n_train": len(train),
         "seconds": round(seconds, 1),
         "blend": getattr(router, "blend_", None),
-        "validation": getattr(router, "validation_scores_", None),
+        "validation": getattr(router, "validation_score_", None),
         "test": test.tolist(),
         "best_single": int(np.nanmean(scores, axis=0).argmax()),
         "chosen": choices(router, [data.prompts[i] for i in test]),
@@ -201,11 +194,11 @@ def print_tables(data: Any, records: list[dict[str, Any]], n_train: int) -> None
         print_scores(data, found, folds)
     pairs = []
     for name in ("masked MiniLM", "causal SmolLM2"):
-        for part in ("", " (network only)", " (half only)", " (kinds only)"):
+        for part in ("", " (network only)", " (half only)", " (local only)"):
             off = f"{name}, response_weight=0{part}"
-            pairs += [(f"{name}{part}", off), (f"{name} + facts{part}", off)]
+            pairs += [(f"{name}{part}", off), (f"{name} + descriptors{part}", off)]
         for rival in ("embedding", "soft clusters + lexical", "kNN + lexical"):
-            pairs += [(name, rival), (f"{name} + facts", rival)]
+            pairs += [(name, rival), (f"{name} + descriptors", rival)]
     print_differences(data, found, pairs)
 
 

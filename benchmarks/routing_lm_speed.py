@@ -17,10 +17,10 @@ import torch
 from _backbones import minilm, smollm2
 from routing_speed import seconds
 
-from lookahead_sk.routing._lm._backbone import load_backbone
-from lookahead_sk.routing._lm._causal import CausalLookahead
-from lookahead_sk.routing._lm._masked import MaskedLookahead
-from lookahead_sk.routing._lm._sequences import masked_batch
+from lookahead_sk.routing._language_model._backbone import load_backbone
+from lookahead_sk.routing._language_model._causal import CausalLookahead
+from lookahead_sk.routing._language_model._masked import MaskedLookahead
+from lookahead_sk.routing._language_model._sequences import masked_batch
 
 RESULTS = Path(__file__).resolve().parent / "results"
 N_MODELS, N_SLOTS = 5, 16

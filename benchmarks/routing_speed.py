@@ -17,7 +17,7 @@ import torch
 
 from lookahead_sk import LookaheadRouter
 from lookahead_sk.datasets import make_routing
-from lookahead_sk.routing._encoders import load_encoder
+from lookahead_sk.routing._features._sentence_encoder import load_encoder
 
 N_TEXTS, N_REPEATS, N_SINGLE = 256, 7, 60
 
