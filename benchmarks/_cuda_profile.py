@@ -19,12 +19,14 @@ from _cuda_setup import Setup, Step
 
 from lookahead_sk._device import autocast
 from lookahead_sk.routing._checks import check_fit_data
+from lookahead_sk.routing._language_model import _cross_entropy as _cross_entropy_of
 from lookahead_sk.routing._language_model import _prediction
 from lookahead_sk.routing._language_model._batching import epoch_steps, within_budget
 from lookahead_sk.routing._language_model._cross_entropy import token_losses
 from lookahead_sk.routing._language_model._sequences import IGNORED
 
 N_OPERATIONS = 12
+SMALL_CHUNKS = 2**23  # logits at once, as on a CPU
 
 
 def _training(setup: Setup, approach: str, **changes: Any) -> Any:
@@ -108,16 +110,21 @@ def _pieces(setup: Setup, trainer: Any, rows: Any) -> dict[str, Any]:
         "to_device": moving,
         "forward": setup.seconds(forward),
         "cross_entropy": setup.seconds(lambda: _cross_entropy(trainer, labels)),
+        "cross_entropy_in_small_chunks": setup.seconds(
+            lambda: _cross_entropy(trainer, labels, SMALL_CHUNKS)
+        ),
     }
 
 
-def _cross_entropy(trainer: Any, labels: list[Any]) -> None:
+def _cross_entropy(trainer: Any, labels: list[Any], max_logits: int | None = None) -> None:
     """The vocabulary's cross-entropy of random states, forward and backward."""
     model = trainer.network.language_model
     for targets in labels:
         hidden = torch.randn(len(targets), model.width, device=trainer.device, requires_grad=True)
         with autocast(trainer.device, trainer.plan.precision):
-            losses = token_losses(hidden, targets, model.vocabulary_logits, model.n_vocabulary)
+            losses = token_losses(
+                hidden, targets, model.vocabulary_logits, model.n_vocabulary, max_logits
+            )
         losses.mean().backward()
 
 
@@ -155,6 +162,11 @@ def training_step(setup: Setup, approach: str) -> dict[str, Any]:
         "pieces": _pieces(setup, trainer, typical),
         "operations": _operations(setup, step),
     }
+    own = dict(_cross_entropy_of.MAX_LOGITS)
+    _cross_entropy_of.MAX_LOGITS.update(dict.fromkeys(own, SMALL_CHUNKS))
+    step()
+    record["step_in_small_chunks"] = _median(setup, [step] * setup.sizes.n_steps)
+    _cross_entropy_of.MAX_LOGITS.update(own)
     if hasattr(trainer.network, "shares_prompt"):
         trainer.network.shares_prompt = False
         step()

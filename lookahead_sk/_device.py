@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from lookahead_sk._validation import reject
 
@@ -62,8 +63,29 @@ def resolve_precision(dtype: str, device: torch.device) -> str:
     return "bfloat16" if is_fast else "float32"
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Run in bfloat16 where that is asked for."""
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Run in bfloat16 where that is asked for.
+
+    On a GPU cuDNN's attention is left out: fine-tuning a causal backbone in bfloat16 on padded
+    prompts ended in NaN where torch had chosen it.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            others = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+            stack.enter_context(sdpa_kernel(others))
+        is_on = precision == "bfloat16"
+        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_on))
+        yield
+
+
+@contextmanager
+def gradients() -> Iterator[None]:
+    """Compute with gradients, whatever ``no_grad`` or ``inference_mode`` the caller is in."""
     import torch
 
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    with torch.inference_mode(False), torch.enable_grad():
+        yield

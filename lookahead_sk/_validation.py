@@ -95,6 +95,13 @@ def check_bool(value: Any, name: str) -> bool:
     return bool(value)
 
 
+def check_verbose(value: Any) -> int:
+    """Return ``verbose``, an int that is not negative or a bool, as an int; or raise."""
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return check_int(value, "verbose", low=0)
+
+
 def is_auto(value: Any) -> bool:
     """Whether a parameter is left to the estimator."""
     return isinstance(value, str) and value == "auto"
@@ -110,10 +117,31 @@ def check_choice(value: Any, name: str, options: Iterable[Any]) -> Any:
     return value
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, pandas' NA or NaT, or a masked value."""
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _as_floats(values: Any) -> npt.NDArray[np.float64]:
+    if hasattr(values, "detach"):  # a tensor, of any device
+        values = values.detach().cpu().numpy()
+    try:
+        return np.array(values, dtype=np.float64)
+    except TypeError:  # pandas' NA is no number
+        cells = np.array(values, dtype=object)
+        missing = np.array([is_missing(cell) for cell in cells.ravel()], dtype=bool)
+        if not missing.any():
+            raise
+        cells[missing.reshape(cells.shape)] = np.nan
+        return cells.astype(np.float64)
+
+
 def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.NDArray[np.float64]:
     """Return ``values`` as a new float64 array; NaN and infinity are left to the caller.
 
-    What a masked array masks is NaN.
+    What a masked array masks is NaN, and so are None and pandas' NA.
 
     Raises
     ------
@@ -125,7 +153,7 @@ def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.ND
     try:
         if np.ma.isMaskedArray(values):
             values = np.ma.filled(values.astype(np.float64), np.nan)
-        array = np.array(values, dtype=np.float64)
+        array = _as_floats(values)
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers; {error}.") from error
     if ndim is not None and array.ndim != ndim:

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._typing import Float32Array, FloatArray, Prompts
-from lookahead_sk._validation import reject
+from lookahead_sk.metrics._tables import read_weights
 from lookahead_sk.routing import BaseRouter
 from lookahead_sk.routing._checks import check_scores, check_X, remember_X
 from lookahead_sk.routing._local_average._clusters import model_means
@@ -259,8 +259,6 @@ class OracleRouter(_ContentRouter):
         rewards = np.array(everyone)  # (K, n)
         seen = ~np.isnan(rewards)
         best = np.where(seen, rewards, -np.inf).max(axis=0)
-        weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight)
-        if weight.shape != best.shape:
-            reject("sample_weight", f"of shape {best.shape}", f"shape {weight.shape}")
+        weight = read_weights(sample_weight, n)
         rows = seen.any(axis=0)
         return float(np.average(best[rows], weights=weight[rows]))

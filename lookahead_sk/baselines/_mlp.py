@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from lookahead_sk._device import gradients
 from lookahead_sk._typing import FloatArray, IntArray
 from lookahead_sk.routing._local_average._clusters import model_means
 
@@ -52,7 +53,12 @@ def _initial(d: int, h: int, K: int, bias: FloatArray, rng: torch.Generator) -> 
         values = torch.rand(fan_in, fan_out, generator=rng, dtype=torch.float64)
         return (2 * values - 1) * bound
 
-    parameters = [draw(d, h), torch.zeros(h).double(), draw(h, K), torch.from_numpy(bias)]
+    parameters = [
+        draw(d, h),
+        torch.zeros(h, dtype=torch.float64),
+        draw(h, K),
+        torch.from_numpy(bias),
+    ]
     return [parameter.requires_grad_() for parameter in parameters]
 
 
@@ -67,6 +73,7 @@ def _loss(logits: torch.Tensor, T: torch.Tensor, w: torch.Tensor) -> torch.Tenso
     return (cells * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
+@gradients()
 def train_network(
     Z: FloatArray, T: FloatArray, w: FloatArray, held_out: IntArray, schedule: Schedule, seed: int
 ) -> Network:
@@ -111,7 +118,7 @@ def train_network(
         ):
             z, t, v = (array[batch] for array in data)
             hidden = torch.relu(z @ W1 + b1)
-            kept = torch.rand(hidden.shape, generator=rng) >= schedule.dropout
+            kept = torch.rand(hidden.shape, generator=rng, dtype=torch.float32) >= schedule.dropout
             loss = _loss(hidden * kept / (1 - schedule.dropout) @ W2 + b2, t, v)
             optimiser.zero_grad()
             loss.backward()

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from lookahead_sk._typing import FloatArray, IntArray
 from lookahead_sk._validation import check_choice
 from lookahead_sk.inspection._axes import get_axes
+from lookahead_sk.inspection._routers import unwrap
 from lookahead_sk.metrics._tables import read_choice, read_scores
-
-Floats = npt.NDArray[np.float64]
 
 
 class RoutingConfusionDisplay:
@@ -59,7 +58,7 @@ class RoutingConfusionDisplay:
     """
 
     def __init__(
-        self, confusion_matrix: Floats, *, display_labels: Sequence[Any], values: str = "share"
+        self, confusion_matrix: FloatArray, *, display_labels: Sequence[Any], values: str = "share"
     ) -> None:
         self.confusion_matrix = confusion_matrix
         self.display_labels = display_labels
@@ -73,8 +72,8 @@ class RoutingConfusionDisplay:
 
         Parameters
         ----------
-        estimator : router
-            Fitted; its ``classes_`` name the columns of y.
+        estimator : router, Pipeline or search
+            Fitted; the models of the router name the columns of y. A Pipeline ends with a router.
         X : sequence of str or array-like
             Prompts.
         y : array-like or DataFrame of shape (n, K)
@@ -89,8 +88,9 @@ class RoutingConfusionDisplay:
         RoutingConfusionDisplay
             The display, drawn.
         """
-        models = list(estimator.classes_)
-        return cls.from_predictions(y, estimator.predict(X), models=models, values=values, ax=ax)
+        router, X = unwrap(estimator, X)
+        models = router.classes_.tolist()
+        return cls.from_predictions(y, router.predict(X), models=models, values=values, ax=ax)
 
     @classmethod
     def from_predictions(
@@ -168,7 +168,7 @@ class RoutingConfusionDisplay:
         return self
 
 
-def _confusion(table: Floats, choice: npt.NDArray[np.intp], values: str) -> Floats:
+def _confusion(table: FloatArray, choice: IntArray, values: str) -> FloatArray:
     rows = np.arange(len(table))
     kept = ~np.isnan(table[rows, choice])
     table, choice = table[kept], choice[kept]
@@ -180,5 +180,5 @@ def _confusion(table: Floats, choice: npt.NDArray[np.intp], values: str) -> Floa
     share[hit] = np.eye(table.shape[1])[choice[hit]]
     worth = (best[:, 0] - table[rows, choice]) if values == "regret" else np.ones(len(table))
     chosen = np.eye(table.shape[1])[choice]
-    matrix: Floats = (share * worth[:, None]).T @ chosen / len(table)
+    matrix: FloatArray = (share * worth[:, None]).T @ chosen / len(table)
     return matrix

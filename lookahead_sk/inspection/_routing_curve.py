@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
 from lookahead_sk.inspection._axes import get_axes
+from lookahead_sk.inspection._routers import unwrap
 from lookahead_sk.metrics import CostQualityCurve, area_under_cost_quality, cost_quality_curve
-from lookahead_sk.metrics._tables import read_scores
-
-Floats = npt.NDArray[np.float64]
+from lookahead_sk.metrics._tables import read_costs, read_scores
 
 
 class RoutingCurveDisplay:
@@ -63,8 +62,8 @@ class RoutingCurveDisplay:
         self,
         *,
         curves: dict[str, CostQualityCurve],
-        model_costs: Floats,
-        model_qualities: Floats,
+        model_costs: FloatArray,
+        model_qualities: FloatArray,
         models: Sequence[Any],
         oracle: CostQualityCurve | None = None,
     ) -> None:
@@ -91,14 +90,15 @@ class RoutingCurveDisplay:
 
         Parameters
         ----------
-        estimator : router, or mapping of name to router
-            Fitted routers with ``predict_quality`` and the same ``classes_``.
+        estimator : router, Pipeline or search, or mapping of name to such
+            Fitted, with the same models; a Pipeline ends with a router.
         X : sequence of str or array-like
             Prompts.
         y : array-like or DataFrame of shape (n, K)
             Their true scores, NaN where not observed.
         costs : array-like of shape (K,) or (n, K), or mapping, default=None
-            Cost of a call of every model; None takes the router's own ``costs``.
+            Cost of a call of every model; None takes the router's own ``costs``, which with
+            ``cost_unit="length"`` are multiplied by the predicted lengths.
         name : str, default=None
             Label of a single router; None takes its class name.
         plot_oracle : bool, default=True
@@ -116,16 +116,20 @@ class RoutingCurveDisplay:
         Raises
         ------
         ValueError
-            If there are no costs, or shapes do not fit.
+            If there are no costs, a model has none, or shapes do not fit.
+        NotFittedError
+            If a router is not fitted.
         """
-        routers = estimator if isinstance(estimator, Mapping) else None
-        routers = routers or {name or type(estimator).__name__: estimator}
-        first = next(iter(routers.values()))
-        models = list(first.classes_)
-        costs = getattr(first, "costs", None) if costs is None else costs
-        if costs is None:
-            reject("costs", "given here or to the router", None)
-        quality = {label: router.predict_quality(X) for label, router in routers.items()}
+        given = estimator if isinstance(estimator, Mapping) else None
+        given = given or {name or type(estimator).__name__: estimator}
+        routers = {label: unwrap(each, X) for label, each in given.items()}
+        first, first_X = next(iter(routers.values()))
+        models = first.classes_.tolist()
+        costs = _own_costs(first, first_X) if costs is None else costs
+        quality = {
+            label: _in_order_of(models, router, router.predict_quality(own_X))
+            for label, (router, own_X) in routers.items()
+        }
         display = cls._from_qualities(y, quality, costs, models, plot_oracle)
         return display.plot(ax=ax, **line_kw)
 
@@ -188,13 +192,14 @@ class RoutingCurveDisplay:
     ) -> Self:
         table, names = read_scores(y, models=models)
         labels = list(range(table.shape[1])) if names is None else names
-        prices = [costs[label] for label in labels] if isinstance(costs, Mapping) else costs
-        curves = {name: cost_quality_curve(table, q, prices) for name, q in qualities.items()}
+        prices = read_costs(costs, (len(table), len(labels)), names)
+        tables = {name: read_scores(q, "quality", models=names)[0] for name, q in qualities.items()}
+        curves = {name: cost_quality_curve(table, q, prices) for name, q in tables.items()}
         known = np.where(np.isnan(table), -np.inf, table)
         known = np.maximum(known, np.nanmin(table) - 1)
         return cls(
             curves=curves,
-            model_costs=np.broadcast_to(np.asarray(prices, dtype=float), table.shape).mean(axis=0),
+            model_costs=prices.mean(axis=0),
             model_qualities=np.nanmean(table, axis=0),
             models=labels,
             oracle=cost_quality_curve(table, known, prices) if plot_oracle else None,
@@ -236,3 +241,19 @@ class RoutingCurveDisplay:
         ax.legend(loc="lower right", fontsize="small")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _own_costs(router: Any, X: Any) -> Any:
+    """What the calls of a router's models are expected to cost, by its own prices."""
+    costs = getattr(router, "costs", None)
+    if costs is None:
+        reject("costs", "given here or to the router", None)
+    return router.predict_cost(X) if router.cost_unit == "length" else costs
+
+
+def _in_order_of(models: list[Any], router: Any, quality: FloatArray) -> FloatArray:
+    """The columns of a router's quality in the order of the models."""
+    names = router.classes_.tolist()
+    if set(names) != set(models):
+        reject("estimator", f"routers with the same models, {models}", names)
+    return quality[:, [names.index(model) for model in models]]

@@ -6,11 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import make_scorer
 
 from lookahead_sk._typing import FloatArray, IntArray
 from lookahead_sk._validation import as_float_array, check_float, check_int, reject
-from lookahead_sk.metrics._tables import read_choice, read_scores, read_weights
+from lookahead_sk.metrics._tables import (
+    by_name,
+    read_choice,
+    read_costs,
+    read_prices,
+    read_scores,
+    read_weights,
+)
 
 
 class CostQualityCurve(NamedTuple):
@@ -19,16 +27,6 @@ class CostQualityCurve(NamedTuple):
     costs: FloatArray
     qualities: FloatArray
     weights: FloatArray
-
-
-def _read_costs(costs: Any, shape: tuple[int, int]) -> FloatArray:
-    """Costs of every model on every prompt, (n, K)."""
-    table = as_float_array(costs, "costs")
-    if table.shape not in (shape, shape[1:]):
-        reject("costs", f"of shape ({shape[1]},) or {shape}", f"shape {table.shape}")
-    if not (np.isfinite(table).all() and (table >= 0).all()):
-        reject("costs", "finite and not negative", costs)
-    return np.broadcast_to(table, shape)
 
 
 def tie_weights(quality: FloatArray, costs: FloatArray) -> FloatArray:
@@ -66,10 +64,11 @@ def cost_quality_curve(
     ----------
     scores : array-like or DataFrame of shape (n, K)
         True score of every model on every prompt, NaN where not observed.
-    quality : array-like of shape (n, K)
+    quality : array-like or DataFrame of shape (n, K)
         Predicted quality, for instance ``router.predict_quality(X)``, in the units of the scores.
-    costs : array-like of shape (K,) or (n, K)
-        Cost of a call of every model, the same for all prompts or for each one.
+    costs : array-like of shape (K,) or (n, K), mapping of model to cost, Series or DataFrame
+        Cost of a call of every model, the same for all prompts or for each one. What has names
+        goes by them, and needs scores with names.
     weights : array-like of shape (m,), default=None
         Cost weights, not negative; None takes 0, quantiles of the weights at which some prompt
         changes its model, and one at which every prompt has gone to a cheapest model.
@@ -102,11 +101,11 @@ def cost_quality_curve(
     >>> curve.costs.tolist(), curve.qualities.tolist()
     ([1.0, 2.0], [0.5, 1.0])
     """
-    table, _ = read_scores(scores)
-    predicted, _ = read_scores(quality, "quality")
+    table, names = read_scores(scores)
+    predicted, _ = read_scores(quality, "quality", names)
     if predicted.shape != table.shape or np.isnan(predicted).any():
         reject("quality", f"of shape {table.shape} without NaN", f"shape {predicted.shape}")
-    prices = _read_costs(costs, table.shape)
+    prices = read_costs(costs, table.shape, names)
     importance = read_weights(sample_weight, len(table))
     n_weights = check_int(n_weights, "n_weights", low=2, closed="left")
     if weights is None:
@@ -193,17 +192,21 @@ def _rewards_and_costs(y: Any, chosen: Any, costs: Costs) -> tuple[FloatArray, F
     """Score and cost of the model chosen for each prompt; labels score 1 where they are met."""
     labels = np.asarray(chosen)
     if np.ndim(y) == 1:
-        if not isinstance(costs, Mapping):
-            reject("costs", "a mapping of label to cost when y holds labels", costs)
         reward = (np.asarray(y) == labels).astype(np.float64)
-        return reward, np.array([costs[label] for label in labels.tolist()], dtype=np.float64)
+        return reward, _price_of(labels, costs)
     table, names = read_scores(y, "y")
-    if isinstance(costs, Mapping):
-        names = list(costs) if names is None else names
-        costs = [costs[name] for name in names]
-    prices = _read_costs(costs, (1, table.shape[1]))[0]
     choice = read_choice(labels, len(table), names, table.shape[1])
+    prices = read_costs(costs, (1, table.shape[1]), names)[0]
     return table[np.arange(len(table)), choice], prices[choice]
+
+
+def _price_of(labels: npt.NDArray[Any], costs: Costs) -> FloatArray:
+    """Cost of each of the chosen labels."""
+    distinct = list(dict.fromkeys(labels.tolist()))
+    if by_name(costs, distinct) is None:
+        reject("costs", "a mapping of label to cost when y holds labels", costs)
+    prices = dict(zip(distinct, read_prices(costs, distinct), strict=True))
+    return np.array([prices[label] for label in labels.tolist()], dtype=np.float64)
 
 
 def _mean_utility(
@@ -228,8 +231,8 @@ def make_utility_scorer(costs: Costs, cost_weight: float) -> Callable[..., float
 
     Parameters
     ----------
-    costs : array-like of shape (K,), or mapping of label to float
-        Cost of a call of every model, in the order of the columns of the scores.
+    costs : array-like of shape (K,), mapping of label to float, or Series
+        Cost of a call of every model: by name, or in the order of the columns of the scores.
     cost_weight : float
         What a unit of cost is worth, in units of the score; not negative.
 
@@ -261,8 +264,8 @@ def make_cost_scorer(costs: Costs) -> Callable[..., float]:
 
     Parameters
     ----------
-    costs : array-like of shape (K,), or mapping of label to float
-        Cost of a call of every model, in the order of the columns of the scores.
+    costs : array-like of shape (K,), mapping of label to float, or Series
+        Cost of a call of every model: by name, or in the order of the columns of the scores.
 
     Returns
     -------

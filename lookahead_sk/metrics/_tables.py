@@ -12,27 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lookahead_sk._typing import FloatArray, IntArray
-from lookahead_sk._validation import as_float_array, check_choice, reject
+from lookahead_sk._validation import as_float_array, check_choice, is_missing, reject
 
 
 def column_names(table: Any) -> list[Any] | None:
     """Names of the columns of a frame; None for a table without names."""
     return list(table.columns) if hasattr(table, "columns") else None
-
-
-def read_scores(
-    scores: Any, name: str = "scores", models: Sequence[Any] | None = None
-) -> tuple[FloatArray, list[Any] | None]:
-    """A score table as an array (n, K), and the names of its models where they are known."""
-    models = column_names(scores) if models is None else models
-    table = as_float_array(scores, name, ndim=2)
-    if table.shape[0] < 1 or table.shape[1] < 1:
-        reject(name, "a table of at least one prompt and one model", f"shape {table.shape}")
-    if np.isinf(table).any():
-        reject(name, "finite, or NaN where a model was not observed", "inf")
-    if models is not None and len(models) != table.shape[1]:
-        reject("models", f"{table.shape[1]} names, one per column of {name}", list(models))
-    return table, None if models is None else list(models)
 
 
 def in_order(table: Any, names: Sequence[Any], name: str = "y") -> Any:
@@ -41,36 +26,62 @@ def in_order(table: Any, names: Sequence[Any], name: str = "y") -> Any:
     Raises
     ------
     ValueError
-        If a column is missing. Other columns are left out.
+        If a column is missing, or stands twice. Other columns are left out.
     """
     columns = column_names(table)
     if columns is None:
         return table
-    if any(wanted not in columns for wanted in names):
-        reject(name, f"a table with the columns {list(names)}", columns)
+    if any(columns.count(wanted) != 1 for wanted in names):
+        reject(name, f"a table with the columns {list(names)}, each once", columns)
     return table[list(names)]
+
+
+def _is_numbered(names: Sequence[Any]) -> bool:
+    """Whether columns are only numbered, 0 to K - 1, as frames do that were given no names."""
+    return list(names) == list(range(len(names)))
 
 
 def aligned(table: Any, y: Any, name: str) -> Any:
     """A table of the models in the order of the columns of ``y``, where both name them.
 
-    Columns that are only numbered, 0 to K - 1, are taken to be in order.
+    Columns that are only numbered, 0 to K - 1, are taken to be in order, unless those of ``y`` are
+    numbers as well: then the numbers are names.
 
     Raises
     ------
     ValueError
-        If the columns have other names.
+        If a column of ``y`` is missing. Other columns are left out.
     """
     wanted, got = column_names(y), column_names(table)
-    if wanted is None or got is None or got == wanted or got == list(range(len(wanted))):
+    if wanted is None or got is None:
         return table
-    if len(got) != len(wanted) or set(got) != set(wanted):
-        reject(name, f"a table with the columns of y, {wanted}", got)
-    return table[wanted]
+    if _is_numbered(got) and len(got) == len(wanted) and not set(wanted) <= set(got):
+        return table
+    return in_order(table, wanted, name)
+
+
+def by_name(values: Any, names: Sequence[Any]) -> Mapping[Any, Any] | None:
+    """A mapping, or a Series with names of its own, as a mapping; None for values in order.
+
+    A Series whose entries are only numbered is in order, unless ``names`` are these numbers.
+    """
+    if isinstance(values, Mapping):
+        return values
+    if not (hasattr(values, "index") and hasattr(values, "to_dict")):
+        return None
+    labels = list(values.index)
+    if _is_numbered(labels) and not set(names) <= set(labels):
+        return None
+    if len(set(labels)) != len(labels):
+        reject("costs", "a Series in which every model stands once", labels)
+    mapping: Mapping[Any, Any] = values.to_dict()
+    return mapping
 
 
 def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
     """Price of every model in the order of ``names``, (K,); zeros when there are none.
+
+    A mapping and a Series go by name; what has no names is in the order of the models.
 
     Raises
     ------
@@ -79,30 +90,80 @@ def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
     """
     if costs is None:
         return np.zeros(len(names))
-    given = costs
-    if hasattr(costs, "index") and hasattr(costs, "to_dict"):  # a Series, by name where it has them
-        by_name = costs.to_dict()
-        costs = by_name if all(name in by_name for name in names) else costs.to_numpy()
-    if isinstance(costs, Mapping):
-        if any(name not in costs for name in names):
-            reject("costs", f"a mapping with a cost for each of {list(names)}", costs)
-        costs = [costs[name] for name in names]
+    given, named = costs, by_name(costs, names)
+    if named is not None:
+        missing = [name for name in names if name not in named]
+        if missing:
+            hint = f"{missing} are missing."
+            reject("costs", f"a mapping with a cost for each of {list(names)}", given, hint=hint)
+        costs = [named[name] for name in names]
     array = as_float_array(costs, "costs")
-    if array.shape != (len(names),) or not np.isfinite(array).all():
+    if array.shape != (len(names),):
         reject("costs", f"{len(names)} finite numbers, one per model", given)
+    if not np.isfinite(array).all():
+        odd = [name for name, price in zip(names, array, strict=True) if not np.isfinite(price)]
+        hint = f"The price of {odd} is not."
+        reject("costs", f"{len(names)} finite numbers, one per model", given, hint=hint)
     return array
+
+
+def read_costs(costs: Any, shape: tuple[int, int], names: list[Any] | None) -> FloatArray:
+    """Costs of every model on every prompt, (n, K), in the order of the models.
+
+    Mappings, Series and frames go by name; without names the models are numbered.
+    """
+    known = list(range(shape[1])) if names is None else names
+    if by_name(costs, known) is not None:
+        costs = read_prices(costs, known)
+    elif names is not None:
+        costs = in_order(costs, known, "costs")
+    table = as_float_array(costs, "costs")
+    if table.shape not in (shape, shape[1:]):
+        reject("costs", f"of shape ({shape[1]},) or {shape}", f"shape {table.shape}")
+    if not (np.isfinite(table).all() and (table >= 0).all()):
+        reject("costs", "finite and not negative", costs)
+    return np.broadcast_to(table, shape)
+
+
+def read_scores(
+    scores: Any, name: str = "scores", models: Sequence[Any] | None = None
+) -> tuple[FloatArray, list[Any] | None]:
+    """A score table as an array (n, K), and the names of its models where they are known.
+
+    ``models`` names the columns of a table without names, and chooses and orders those of a frame.
+    """
+    names = column_names(scores)
+    if models is not None and names is not None:
+        is_named = not _is_numbered(names) or set(models) <= set(names)
+        scores = in_order(scores, models, name) if is_named else scores
+    names = names if models is None else list(models)
+    table = as_float_array(scores, name, ndim=2)
+    if table.shape[0] < 1 or table.shape[1] < 1:
+        reject(name, "a table of at least one prompt and one model", f"shape {table.shape}")
+    if np.isinf(table).any():
+        reject(name, "finite, or NaN where a model was not observed", "inf")
+    if names is not None and len(names) != table.shape[1]:
+        reject("models", f"{table.shape[1]} names, one per column of {name}", names)
+    if names is not None and len(set(names)) != len(names):
+        reject(name, "a table with distinct model names", names)
+    return table, names
 
 
 def _as_index(label: Any, models: list[Any] | None, n_models: int, name: str) -> int:
     if models is not None and label in models:
         return models.index(label)
-    is_int = isinstance(label, int | np.integer) and not isinstance(label, bool | np.bool_)
-    if is_int and 0 <= label < n_models:
+    # Where models have numbers for names, a number is a name.
+    is_numbered = models is None or not any(_is_int(model) for model in models)
+    if is_numbered and _is_int(label) and 0 <= label < n_models:
         return int(label)
     accepted = f"column numbers from 0 to {n_models - 1}"
     if models is not None:
-        accepted = f"models out of {models}, or {accepted}"
+        accepted = f"models out of {models}" + (f", or {accepted}" if is_numbered else "")
     return reject(name, accepted, label, hint="" if models else "Pass models= to use names.")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
 
 
 def read_choice(
@@ -138,6 +199,10 @@ def read_groups(groups: Any, n: int, average: str | None) -> Groups:
     labels = np.asarray(groups)
     if labels.shape != (n,):
         reject("groups", f"one label for each of the {n} prompts", f"shape {labels.shape}")
+    missing = np.flatnonzero([is_missing(label) for label in labels.tolist()])
+    if len(missing):
+        hint = f"It stands at position {missing[0]}."
+        reject("groups", "one label for each prompt", labels.tolist()[missing[0]], hint=hint)
     names, codes = np.unique(labels, return_inverse=True)
     return Groups(names.tolist(), codes.astype(np.intp))
 

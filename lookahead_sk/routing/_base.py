@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._typing import FloatArray, Prompts
-from lookahead_sk._validation import reject
-from lookahead_sk.metrics._tables import in_order
+from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk.metrics._tables import in_order, read_weights
 from lookahead_sk.routing._checks import check_X, unmasked
 from lookahead_sk.routing._features._sentence_encoder import is_passthrough
 
@@ -140,10 +140,7 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
         """
         chosen = self.predict(X)
         rewards = self._rewards(chosen, y)
-        weight = np.ones(len(rewards)) if sample_weight is None else np.asarray(sample_weight)
-        if weight.shape != rewards.shape:
-            reject("sample_weight", f"of shape {rewards.shape}", f"shape {weight.shape}")
-        weight = np.where(np.isnan(rewards), 0.0, weight)
+        weight = np.where(np.isnan(rewards), 0.0, read_weights(sample_weight, len(rewards)))
         if weight.sum() <= 0:
             raise ValueError("y must hold a score of at least one chosen model; got none.")
         return float(np.average(np.nan_to_num(rewards), weights=weight))
@@ -162,4 +159,4 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
             reject("y", f"of shape (n, {len(self.classes_)})", f"shape {y.shape}")
         column = {name: k for k, name in enumerate(self.classes_.tolist())}
         index = np.array([column[name] for name in chosen.tolist()])
-        return y[np.arange(len(y)), index].astype(np.float64)
+        return as_float_array(y[np.arange(len(y)), index], "y")

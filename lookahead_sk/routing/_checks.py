@@ -13,7 +13,7 @@ responses      object array (n, K) of str or None, or float array (n, K, d)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +24,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_array, validate_data
 
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, ObjectArray, Prompts
-from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk._validation import as_float_array, is_missing, reject
 from lookahead_sk.metrics._tables import aligned, column_names, read_prices
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
+_MANY_LEVELS = 12  # more distinct integers than ratings have
 LARGEST = 1e100  # squares of much larger scores overflow
 LARGEST_EMBEDDED = 1e15  # the same, of embeddings in float32
 
@@ -138,6 +139,8 @@ def check_prompts(X: Any, name: str = "X") -> list[str]:
     """
     if isinstance(X, str | bytes):
         reject(name, "a list of strings, not a single string", X, kind=TypeError)
+    if isinstance(X, Mapping | Set):
+        reject(name, "a list of strings, in an order", X, kind=TypeError)
     if not hasattr(X, "__len__"):
         if not hasattr(X, "__iter__"):
             reject(name, "a list of strings", X, kind=TypeError)
@@ -197,6 +200,7 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
     if array.ndim != 2:
         reject("y", "of shape (n, K) or (n,)", f"shape {array.shape}")
     scores = _as_numbers(array)
+    _warn_of_ranks(array)
     if len(scores) != n:
         raise ValueError(
             f"X and y must have the same number of prompts; got {n} prompts and "
@@ -205,6 +209,28 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
     names = list(range(scores.shape[1])) if columns is None else list(columns)
     _check_observed(scores, names)
     return ScoreTable(scores, name_array(names), is_label=False)
+
+
+def _warn_of_ranks(array: npt.NDArray[Any]) -> None:
+    """Warn of a table that looks like scores whose columns were turned into class numbers.
+
+    ``cross_val_predict(method="predict_proba")`` does that to every y: fits then see ranks, and NaN
+    becomes the best score.
+    """
+    if array.dtype.kind not in "iu" or not array.size:
+        return
+    n_distinct = np.array([len(np.unique(column)) for column in array.T])
+    is_dense = n_distinct >= 0.6 * (array.max(axis=0) + 1)
+    if array.min() >= 0 and (n_distinct > _MANY_LEVELS).all() and is_dense.all():
+        warnings.warn(
+            f"y holds integers with {n_distinct.min()} or more levels a model, nearly all numbers "
+            "from 0 on: that is how cross_val_predict(method='predict_proba') changes scores, "
+            "which then mean nothing. For predictions out of fold use "
+            "lookahead_sk.model_selection.cross_val_quality; if these are your scores, give them "
+            "as floats.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def unmasked(y: Any) -> Any:
@@ -220,9 +246,9 @@ def _as_numbers(array: npt.NDArray[Any]) -> FloatArray:
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: y must be real; got {array.dtype}.")
     try:
-        scores = array.astype(np.float64, order="C")
-    except (OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"y must be a table of numbers (n, K); {error}.") from error
+        scores = np.ascontiguousarray(as_float_array(array, "y"))
+    except ValueError as error:
+        raise ValueError(f"y must be a table of numbers (n, K); {error}") from error
     if np.isinf(scores).any():
         row, column = np.argwhere(np.isinf(scores))[0]
         reject(
@@ -339,6 +365,23 @@ def name_array(names: list[Any]) -> npt.NDArray[Any]:
     return array
 
 
+def check_labels(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels (n,), none missing; integers that a nullable column holds are integers.
+
+    Raises
+    ------
+    ValueError
+        If a label is None, NaN or NA.
+    """
+    if labels.dtype.kind != "O":
+        return labels
+    for i, label in enumerate(labels):
+        if is_missing(label):
+            reject("y", "a label for every prompt", label, hint=f"It stands at position {i}.")
+    is_whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in labels)
+    return np.array(labels.tolist()) if is_whole else labels
+
+
 def _labels_as_scores(labels: npt.NDArray[Any], n: int) -> ScoreTable:
     if len(labels) != n:
         raise ValueError(
@@ -347,6 +390,7 @@ def _labels_as_scores(labels: npt.NDArray[Any], n: int) -> ScoreTable:
         )
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("Input y contains NaN or infinity: labels must be finite.")
+    labels = check_labels(labels)
     with np.errstate(invalid="ignore"):  # scikit-learn asks huge labels whether they are integers
         check_classification_targets(labels)
         is_unknown = type_of_target(labels) == "unknown"
@@ -389,8 +433,7 @@ def check_text_responses(responses: Any, shape: tuple[int, int]) -> ObjectArray:
         if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
             reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
         for k, text in enumerate(row):
-            missing = text is None or text is np.ma.masked or type(text).__name__ == "NAType"
-            missing = missing or (isinstance(text, float) and np.isnan(text))
+            missing = is_missing(text)
             if not missing and not isinstance(text, str):
                 reject(
                     "responses",

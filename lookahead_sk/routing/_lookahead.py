@@ -12,9 +12,9 @@ import numpy.typing as npt
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from lookahead_sk._device import resolve_device
+from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, Prompts
-from lookahead_sk._validation import check_choice, check_float, check_int, reject
+from lookahead_sk._validation import check_float, check_verbose, reject
 from lookahead_sk.metrics._cost_quality import route, tie_weights
 from lookahead_sk.metrics._tables import column_names, in_order, read_prices, read_scores
 from lookahead_sk.routing._base import BaseRouter
@@ -31,7 +31,12 @@ from lookahead_sk.routing._checks import (
     unmasked,
 )
 from lookahead_sk.routing._costs._certificate import certify_cost_weight
-from lookahead_sk.routing._costs._utility import expected_costs, weight_for_budget, with_fallback
+from lookahead_sk.routing._costs._utility import (
+    check_cost_unit,
+    expected_costs,
+    weight_for_budget,
+    with_fallback,
+)
 from lookahead_sk.routing._model_updates import (
     fit_added_model,
     with_added_model,
@@ -106,10 +111,10 @@ class BaseLookaheadRouter(
 
     def _check_parameters(self) -> None:
         """Raise for a parameter that is wrong, whatever the router will be fitted on."""
-        check_float(self.cost_weight, "cost_weight", low=0, closed="left")
-        check_choice(self.cost_unit, "cost_unit", ["call", "length"])
-        check_float(self.novelty_level, "novelty_level", 0, 1)
-        check_int(self.verbose, "verbose", low=0)
+        self._cost_weight()
+        check_cost_unit(self.cost_unit)
+        self._novelty_level()
+        check_verbose(self.verbose)
         resolve_device(self.device)
 
     @abstractmethod
@@ -155,14 +160,15 @@ class BaseLookaheadRouter(
         """
         self._check_parameters()
         data = check_fit_data(self, X, y, responses, response_lengths)
-        training = self._start_training(data)
-        tasks = EpochTasks(self, X, y, training.max_epochs)
-        while not training.is_over:
-            tasks.begin_epoch()
-            training.run_epoch()
-            if tasks.end_epoch(lambda: {"predictor_": training.predictor()}):
-                break
-        self.predictor_ = training.finish()
+        with gradients():
+            training = self._start_training(data)
+            tasks = EpochTasks(self, X, y, training.max_epochs)
+            while not training.is_over:
+                tasks.begin_epoch()
+                training.run_epoch()
+                if tasks.end_epoch(lambda: {"predictor_": training.predictor()}):
+                    break
+            self.predictor_ = training.finish()
         remember_X(self, X)
         tasks.close(lambda: {"predictor_": self.predictor_})
         return self
@@ -242,7 +248,7 @@ class BaseLookaheadRouter(
 
     def _utilities(self, X: Any) -> tuple[FloatArray, float]:
         prediction = self._predict(X)
-        utility = prediction.quality - self.cost_weight * self._costs_of(prediction)
+        utility = prediction.quality - self._cost_weight() * self._costs_of(prediction)
         return utility, prediction.predictor.temperature
 
     def _choices(self, prediction: Prediction) -> tuple[FloatArray, FloatArray]:
@@ -251,6 +257,9 @@ class BaseLookaheadRouter(
         if self.fallback is None:
             return prediction.quality, costs
         return with_fallback(prediction, costs, self.fallback, self._novelty_level())
+
+    def _cost_weight(self) -> float:
+        return check_float(self.cost_weight, "cost_weight", low=0, closed="left")
 
     def _novelty_level(self) -> float:
         return check_float(self.novelty_level, "novelty_level", 0, 1)
@@ -282,7 +291,7 @@ class BaseLookaheadRouter(
             reject("costs", "given when there is a budget", None)
         prediction = self._predict(X)
         quality, costs = self._choices(prediction)
-        weight = self.cost_weight
+        weight = self._cost_weight()
         if budget is not None:
             weight = weight_for_budget(quality, costs, budget)
         return prediction.classes[route(quality, costs, weight)]

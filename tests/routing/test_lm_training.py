@@ -213,3 +213,26 @@ def test_the_step_s_loss_is_routing_plus_weighted_response_loss():
     routing = torch.nn.functional.binary_cross_entropy_with_logits(seen.logits, target)
     assert total.item() == pytest.approx((routing + 0.5 * seen.token_loss).item(), abs=1e-5)
     assert seen.token_loss.item() > 0.1
+
+
+def test_a_step_without_a_finite_gradient_is_left_out_and_many_end_the_training(monkeypatch):
+    each = trainer()
+    loss, n_bad = each._loss, [1]
+
+    def sometimes(rows):
+        return loss(rows) * (float("nan") if n_bad[0] > 0 else 1.0)
+
+    monkeypatch.setattr(each, "_loss", sometimes)
+    before = weights_of(each)
+    each._step(each.rows[:8])
+    assert all(torch.equal(value, before[key]) for key, value in weights_of(each).items())
+    n_bad[0] = 0
+    each._step(each.rows[:8])
+    after = weights_of(each)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert any(not torch.equal(value, before[key]) for key, value in after.items())
+    n_bad[0] = 1
+    for _ in range(4):
+        each._step(each.rows[:8])
+    with pytest.raises(FloatingPointError, match=r"diverged: at step 6 .* learning_rate, or dtype"):
+        each._step(each.rows[:8])

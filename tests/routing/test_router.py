@@ -358,5 +358,5 @@ def test_tables_of_responses_follow_the_names_in_the_scores():
     check = aligned
     assert check(numbered, data.scores, "responses") is numbered
     assert list(check(data.responses[backwards], data.scores, "responses")) != backwards
-    with pytest.raises(ValueError, match="responses must be a table with the columns of y"):
+    with pytest.raises(ValueError, match="responses must be a table with the columns"):
         check(data.responses.add_prefix("m_"), data.scores, "responses")

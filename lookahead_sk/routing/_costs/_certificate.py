@@ -105,7 +105,7 @@ def certify_cost_weight(
     rows = np.arange(len(scores))
     rewards = [scores[rows, route(quality, costs, weight)] for weight in weights]
     losses = scores[:, [reference]] - np.stack(rewards, axis=1)  # (n, W)
-    width = score_range[1] - score_range[0]
+    width = score_range[1] - score_range[0] or 1.0  # constant scores: no loss is possible
     scaled = np.clip((losses + width) / (2 * width), 0.0, 1.0)
     mu = (max_loss + width) / (2 * width)
     p_values = betting_p_values(scaled, mu, alpha) if mu < 1 else np.zeros(len(weights))

@@ -16,11 +16,16 @@ from typing import Any
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import check_float, reject
-from lookahead_sk.metrics._cost_quality import route, tie_weights
+from lookahead_sk._validation import check_choice, check_float, reject
+from lookahead_sk.metrics._cost_quality import route
 from lookahead_sk.metrics._tables import read_prices
 from lookahead_sk.routing._checks import check_fallback
 from lookahead_sk.routing._predictor import Prediction
+
+
+def check_cost_unit(cost_unit: Any) -> str:
+    """Return what a price is for, or raise."""
+    return str(check_choice(cost_unit, "cost_unit", ["call", "length"]))
 
 
 def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatArray:
@@ -40,7 +45,7 @@ def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatA
     """
     quality, classes = prediction.quality, prediction.classes
     prices = read_prices(costs, classes.tolist())
-    if cost_unit == "call":
+    if check_cost_unit(cost_unit) == "call":
         return np.broadcast_to(prices, quality.shape)
     lengths = prediction.lengths()
     if lengths is None:
@@ -69,6 +74,30 @@ def with_fallback(
     # Worse at the same cost: no cost weight prefers them.
     quality[others] -= np.maximum(1.0, np.abs(quality[others]))
     return quality, costs
+
+
+def switch_weights(quality: FloatArray, costs: FloatArray) -> FloatArray:
+    """Cost weights above 0 at which some prompt changes its model, at most K - 1 a prompt.
+
+    The utility of a model falls with the weight along a line; the best of K lines is followed from
+    weight 0 on, from each line to the cheaper one that crosses it first.
+    """
+    current, active = route(quality, costs, 0.0), np.arange(len(quality))
+    found = [np.empty(0)]
+    while len(active):
+        q, c, own = quality[active], costs[active], current[active][:, None]
+        saved = np.take_along_axis(c, own, axis=1) - c
+        lost = np.take_along_axis(q, own, axis=1) - q
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = np.where(saved > 0, lost / saved, np.inf)
+        first = weights.min(axis=1)
+        cheapest = np.where(weights <= first[:, None], c, np.inf).argmin(axis=1)
+        goes_on = np.isfinite(first)
+        active = active[goes_on]
+        current[active] = cheapest[goes_on]
+        found.append(first[goes_on])
+    switches = np.concatenate(found)
+    return switches[switches > 0]
 
 
 def mean_cost(quality: FloatArray, costs: FloatArray, weight: float) -> float:
@@ -101,8 +130,9 @@ def weight_for_budget(quality: FloatArray, costs: FloatArray, budget: float) -> 
 
     Notes
     -----
-    The mean cost is a step function of the weight that changes only where some prompt is
-    indifferent between two models; those weights are sorted and bisected: O(n K^2 log n).
+    The mean cost is a step function of the weight that changes only where some prompt changes its
+    model. There are at most n (K - 1) such weights, see `switch_weights`; they are sorted and
+    bisected: O(n K^2) time, O(n K) memory.
     """
     budget = check_float(budget, "budget")
     least = float(costs.min(axis=1).mean())
@@ -110,7 +140,7 @@ def weight_for_budget(quality: FloatArray, costs: FloatArray, budget: float) -> 
         reject("budget", f"at least {least:g}, the mean cost of the cheapest models", budget)
     if mean_cost(quality, costs, 0.0) <= budget:
         return 0.0
-    ties = np.unique(tie_weights(quality, costs))
+    ties = np.unique(switch_weights(quality, costs))
     steps = np.append(ties, 2 * ties.max(initial=0.0) + 1)
     steps = steps * (1 + 1e-9)  # just beyond a tie, so that the cheaper model has won it
     low, high = 0, len(steps) - 1

@@ -68,20 +68,21 @@ class LatentPredictor(nn.Module):
         def normal(rows: int, columns: int, scale: float) -> nn.Parameter:
             size = (n_members, rows, columns)
             if generator is None:  # the weights will be loaded
-                return nn.Parameter(torch.empty(size))
-            return nn.Parameter(torch.randn(size, generator=generator) * scale)
+                return nn.Parameter(torch.empty(size, dtype=torch.float32))
+            return nn.Parameter(torch.randn(size, generator=generator, dtype=torch.float32) * scale)
+
+        def zeros(*size: int) -> Tensor:
+            return torch.zeros(n_members, *size, dtype=torch.float32)
 
         width = n_models * n_latent
         self.hidden_weight = normal(n_features, n_hidden, n_features**-0.5)
-        self.hidden_bias = nn.Parameter(torch.zeros(n_members, 1, n_hidden))
-        self.latent_weight = nn.Parameter(torch.zeros(n_members, n_hidden, width))
-        self.linear_weight = nn.Parameter(
-            torch.zeros(n_members, n_features, width), requires_grad=False
-        )
-        self.latent_bias = nn.Parameter(torch.zeros(n_members, 1, width))
+        self.hidden_bias = nn.Parameter(zeros(1, n_hidden))
+        self.latent_weight = nn.Parameter(zeros(n_hidden, width))
+        self.linear_weight = nn.Parameter(zeros(n_features, width), requires_grad=False)
+        self.latent_bias = nn.Parameter(zeros(1, width))
         self.score_latent = normal(n_models, n_latent, 0.1 * n_latent**-0.5)
-        self.score_hidden = nn.Parameter(torch.zeros(n_members, n_hidden, n_models))
-        self.score_bias = nn.Parameter(torch.zeros(n_members, 1, n_models))
+        self.score_hidden = nn.Parameter(zeros(n_hidden, n_models))
+        self.score_bias = nn.Parameter(zeros(1, n_models))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return latents (M, n, K, r) and quality logits (M, n, K) of features (n, p)."""

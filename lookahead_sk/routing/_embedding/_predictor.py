@@ -52,6 +52,10 @@ class PromptFeatures:
     def of(self, prompts: Prompts, embeddings: Float32Array) -> Float32Array:
         """Features (n, p) of prompts with embeddings (n, d)."""
         raw = joined(prompts, embeddings, self.lexical)
+        if raw.shape[1] != len(self.center):
+            n_lexical = raw.shape[1] - embeddings.shape[1]
+            accepted = f"one that gives {len(self.center) - n_lexical} numbers a text, as in fit"
+            reject("encoder", accepted, f"{embeddings.shape[1]} numbers")
         # In units of their spread; a prompt beyond all measure is taken to be far off.
         far = np.subtract(raw, self.center, dtype=np.float64) / self.scale
         return np.clip(far, -_FARTHEST, _FARTHEST).astype(np.float32)

@@ -78,7 +78,7 @@ class Trainer:
         )
         n_steps = math.ceil(n / plan.batch_size) * plan.max_epochs
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, n_steps)
-        self.best_loss = torch.full((plan.n_members,), torch.inf)
+        self.best_loss = torch.full((plan.n_members,), torch.inf, dtype=torch.float32)
         self.best = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.n_waiting = 0
         self.losses: list[float] = []
@@ -118,7 +118,7 @@ class Trainer:
     def held_out_loss(self) -> Tensor:
         """Loss of every member on its own fold, (M,)."""
         self.network.eval()
-        total = torch.zeros(self.plan.n_members)
+        total = torch.zeros(self.plan.n_members, dtype=torch.float32)
         for member in range(self.plan.n_members):
             rows = torch.nonzero(self.data.fold == member).flatten()
             if len(rows):

@@ -42,14 +42,20 @@ class ReferenceResponses:
         found: list[dict[Any, dict[str, Any]]] = [{} for _ in latents]
         for k, name in enumerate(names):
             nearest, similarity = nearest_by_cosine(predicted[:, k], self.coordinates[:, k])
+            is_known = not np.isnan(self.coordinates[:, k]).any(axis=1).all()
             for i, j in enumerate(nearest):
                 found[i][name] = {
-                    "response": None if self.texts is None else self.texts[j, k],
-                    "row": int(self.rows[j]),
-                    "similarity": float(similarity[i]),
-                    "length": None if lengths is None else float(lengths[i, k]),
+                    "response": self.texts[j, k] if is_known and self.texts is not None else None,
+                    "row": int(self.rows[j]) if is_known else None,
+                    "similarity": float(similarity[i]) if is_known else None,
+                    "length": None if lengths is None else known_length(lengths[i, k]),
                 }
         return found
+
+
+def known_length(length: float) -> float | None:
+    """A length that was predicted; None for NaN, where a model had none to learn from."""
+    return None if np.isnan(length) else float(length)
 
 
 def nearest_by_cosine(

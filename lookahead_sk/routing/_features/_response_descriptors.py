@@ -94,6 +94,7 @@ class ResponseDescriptors:
     ----------
     mean, scale : ndarray of shape (K, r)
         ``descriptor = (raw - mean) / scale``, so that every group has total variance 1 / n_groups.
+        The mean is NaN where a descriptor of a model was never observed.
     components : ndarray of shape (c, d)
         Principal axes of the responses' embeddings.
     center : ndarray of shape (d,)
@@ -114,7 +115,10 @@ class ResponseDescriptors:
         return int(self.mean.shape[1])
 
     def lengths(self, latents: Float32Array) -> FloatArray | None:
-        """Lengths (n, K) that predicted descriptors (n, K, r) tell; None without lengths."""
+        """Lengths (n, K) that predicted descriptors (n, K, r) tell, NaN where a model had none.
+
+        None where no lengths are among the descriptors.
+        """
         column = self.length_column
         if column is None:
             return None
@@ -202,6 +206,7 @@ def _standardise(groups: list[Float32Array]) -> tuple[Float32Array, Float32Array
             scale[:, columns] = np.sqrt(np.maximum(variance[:, columns], 1e-12) * width)
     constant = variance <= 1e-12
     values = np.where(constant & is_observed, 0, (raw - mean) / scale)
+    mean = np.where(is_observed.any(axis=0), mean, np.nan)  # what was never observed is not 0
     return (
         values.astype(np.float32),
         mean.astype(np.float32),

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
 import os
 from collections import OrderedDict
@@ -161,7 +162,7 @@ def embed_prompts(
 
 def encode(
     texts: Sequence[str],
-    model: SentenceTransformer,
+    model: Any,
     *,
     show_progress: bool = False,
     max_tokens: int | None = None,
@@ -175,62 +176,128 @@ def encode(
     ----------
     texts : sequence of str
         n texts.
-    model : SentenceTransformer
+    model : SentenceTransformer, or an object with ``encode(texts)``
         The frozen encoder.
     show_progress : bool, default=False
         Show a progress bar.
     max_tokens : int or None, default=None
-        Cut every text to its first tokens; None keeps the model's own limit.
+        Cut every text to its first tokens; None keeps the model's own limit. For a model whose
+        limit cannot be set a token counts as 3.5 bytes.
 
     Returns
     -------
     ndarray of shape (n, d), float32
         Embeddings of unit norm.
+
+    Raises
+    ------
+    ValueError
+        If the encoder gives anything but n rows of finite numbers.
     """
     distinct = list(dict.fromkeys(texts))
-    with _encoding:
-        own_limit = model.max_seq_length
-        if max_tokens is not None and (own_limit is None or max_tokens < own_limit):
-            model.max_seq_length = max_tokens
-        try:
-            vectors = _forward(distinct, model, show_progress)
-        finally:
-            if model.max_seq_length != own_limit:
-                model.max_seq_length = own_limit
+    with _encoding, _limit(model, max_tokens) as is_limited:
+        cut = distinct if is_limited else [_first_bytes(text, max_tokens) for text in distinct]
+        vectors = _forward(cut, model, show_progress)
     if len(distinct) == len(texts):
         return vectors
     row = {text: i for i, text in enumerate(distinct)}
     return vectors[[row[text] for text in texts]]
 
 
-def _forward(texts: list[str], model: SentenceTransformer, show_progress: bool) -> Float32Array:
+@contextmanager
+def _limit(model: Any, max_tokens: int | None) -> Iterator[bool]:
+    """Let a model read so many tokens at most; tells whether it does."""
+    own = getattr(model, "max_seq_length", None)
+    if max_tokens is None or (own is not None and own <= max_tokens):
+        yield True
+        return
+    try:
+        if not hasattr(model, "max_seq_length"):
+            raise AttributeError
+        model.max_seq_length = max_tokens
+    except AttributeError:  # static embeddings, say, have no limit that could be set
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        model.max_seq_length = own
+
+
+def _first_bytes(text: str, max_tokens: int | None) -> str:
+    """The beginning of a text, about as long as so many tokens."""
+    if max_tokens is None:
+        return text
+    return text.encode("utf-8", "replace")[: int(max_tokens * _BYTES_PER_TOKEN)].decode(
+        "utf-8", "ignore"
+    )
+
+
+def _forward(texts: list[str], model: Any, show_progress: bool) -> Float32Array:
     # A lone surrogate cannot be tokenised; it is replaced by a question mark.
     clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     device = getattr(model, "device", None)
-    is_cpu = device is None or device.type == "cpu"
+    is_cpu = device is None or getattr(device, "type", None) == "cpu"
     batches = [np.arange(1)]
     if len(clean) > 1:
         batches = _batches(_count_tokens(clean, model), 1 if is_cpu else 32)
+    options = _accepted_options(model)
     parts = []
     with tqdm(total=len(clean), desc="encode", disable=not show_progress) as bar:
         for batch in batches:
-            part = model.encode(
-                [clean[i] for i in batch],
-                batch_size=len(batch),
-                show_progress_bar=False,
-                normalize_embeddings=True,
-                convert_to_numpy=True,
-            )
-            parts.append(np.asarray(part, dtype=np.float32))
+            if "batch_size" in options:
+                options["batch_size"] = len(batch)
+            part = model.encode([clean[i] for i in batch], **options)
+            parts.append(_rows(part, len(batch)))
             bar.update(len(batch))
-    return np.concatenate(parts)[np.argsort(np.concatenate(batches))]
+    vectors = np.concatenate(parts)[np.argsort(np.concatenate(batches))]
+    return vectors if "normalize_embeddings" in options else _unit(vectors)
+
+
+def _accepted_options(model: Any) -> dict[str, Any]:
+    """What of sentence-transformers' options the ``encode`` of a model takes."""
+    options = {
+        "batch_size": 32,
+        "show_progress_bar": False,
+        "normalize_embeddings": True,
+        "convert_to_numpy": True,
+    }
+    try:
+        parameters = inspect.signature(model.encode).parameters.values()
+    except (TypeError, ValueError):  # a builtin tells nothing
+        return {}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return options
+    names = {parameter.name for parameter in parameters}
+    return {name: value for name, value in options.items() if name in names}
+
+
+def _rows(part: Any, n: int) -> Float32Array:
+    """What an encoder gave for n texts as rows of numbers, or an error that says what it gave."""
+    accepted = f"one whose encode gives {n} rows of finite numbers for {n} texts"
+    if hasattr(part, "detach"):  # a tensor, of any device
+        part = part.detach().cpu()
+    try:
+        rows = np.asarray(part, dtype=np.float32)
+    except (TypeError, ValueError):
+        reject("encoder", accepted, part)
+    if rows.ndim != 2 or len(rows) != n or not rows.shape[1]:
+        reject("encoder", accepted, f"shape {rows.shape}")
+    if not np.isfinite(rows).all():
+        reject("encoder", accepted, "NaN or infinity")
+    return rows
+
+
+def _unit(vectors: Float32Array) -> Float32Array:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
 def _count_tokens(texts: list[str], model: Any) -> IntArray:
     """Tokens of every text that the encoder reads."""
     from transformers import PreTrainedTokenizerBase
 
-    limit = model.max_seq_length
+    limit = getattr(model, "max_seq_length", None)
     tokenizer = getattr(model, "tokenizer", None)
     if isinstance(tokenizer, PreTrainedTokenizerBase):
         cut = {} if limit is None else {"truncation": True, "max_length": limit}

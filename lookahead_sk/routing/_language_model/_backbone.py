@@ -24,9 +24,9 @@ class TiedHead(nn.Module):
 
     def __init__(self, width: int, n_vocabulary: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width)
-        self.bias = nn.Parameter(torch.zeros(n_vocabulary))
+        self.dense = nn.Linear(width, width, dtype=torch.float32)
+        self.norm = nn.LayerNorm(width, dtype=torch.float32)
+        self.bias = nn.Parameter(torch.zeros(n_vocabulary, dtype=torch.float32))
 
     def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
         """Logits (N, V) of hidden states (N, d)."""

@@ -63,7 +63,7 @@ class CausalLookahead(LookaheadNetwork):
         every = torch.arange(self.language_model.n_vocabulary)
         with torch.no_grad():
             weight = self.language_model.embed(every)
-            noise = torch.randn(self.model_tokens.shape, generator=generator)
+            noise = torch.randn(self.model_tokens.shape, generator=generator, dtype=torch.float32)
             self.model_tokens.copy_(weight.mean(dim=0) + weight.std(dim=0) * noise)
 
     def cost(self, prompt: int, has_responses: bool) -> int:

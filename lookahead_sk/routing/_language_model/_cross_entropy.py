@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from lookahead_sk.routing._language_model._backbone import LanguageModel
 from lookahead_sk.routing._language_model._sequences import IGNORED
 
-MAX_LOGITS = 2**23  # 32 MB in float32: logits of more are never held at once
+# Logits that are held at once: 32 MB in float32 on a CPU, for its caches, and 512 MB elsewhere.
+MAX_LOGITS = {"cpu": 2**23, "cuda": 2**27, "mps": 2**25}
 
 
 def token_losses(
@@ -22,7 +23,7 @@ def token_losses(
     targets: Tensor,
     logits_of: Callable[[Tensor], Tensor],
     n_vocabulary: int,
-    max_logits: int = MAX_LOGITS,
+    max_logits: int | None = None,
 ) -> Tensor:
     """Negative log-likelihood of every true token.
 
@@ -36,15 +37,17 @@ def token_losses(
         The vocabulary head, (n, d) to (n, V).
     n_vocabulary : int
         V.
-    max_logits : int, default=2**23
+    max_logits : int, default=None
         No more logits than this are held at once: they are computed chunk by chunk, and again in
-        the backward pass.
+        the backward pass. None is what suits the device.
 
     Returns
     -------
     Tensor of shape (N,)
         In nats, float32.
     """
+    if max_logits is None:
+        max_logits = MAX_LOGITS.get(hidden.device.type, MAX_LOGITS["cpu"])
     size = max(1, max_logits // n_vocabulary)
 
     def of_chunk(part: Tensor, target: Tensor) -> Tensor:

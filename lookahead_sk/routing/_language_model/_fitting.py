@@ -193,6 +193,11 @@ class LanguageTraining:
         latents, logits, descriptors = predict_prompts(
             state.network(self.device), inputs.texts.prompts, self.device, self.precision
         )
+        if not (np.isfinite(latents).all() and np.isfinite(logits).all()):
+            raise FloatingPointError(
+                "The fine-tuned backbone gives numbers that are not finite. Give a smaller "
+                "learning_rate, or dtype='float32'."
+            )
         own = in_score_units(logits, data.score_range)
         average, blend, quality = choose_beside_network(
             search_space(latents, descriptors), own, scores, held_out, data.seed

@@ -42,14 +42,15 @@ class Heads(nn.Module):
         super().__init__()
         self.kind = kind
         self.dropout = nn.Dropout(DROPOUT)
-        self.level = nn.Parameter(torch.zeros(n_models))
-        self.descriptor_map = nn.Linear(width, n_descriptors) if n_descriptors else None
+        self.level = nn.Parameter(torch.zeros(n_models, dtype=torch.float32))
+        f32 = torch.float32  # whatever the process has for a default
+        self.descriptor_map = nn.Linear(width, n_descriptors, dtype=f32) if n_descriptors else None
         if kind == "cls":
-            self.dense = nn.Linear(width, width)
-            self.norm = nn.LayerNorm(width)
-            self.scorer = nn.Linear(width, n_models, bias=False)
+            self.dense = nn.Linear(width, width, dtype=f32)
+            self.norm = nn.LayerNorm(width, dtype=f32)
+            self.scorer = nn.Linear(width, n_models, bias=False, dtype=f32)
         else:
-            self.scorer = nn.Linear(width, 1, bias=False)
+            self.scorer = nn.Linear(width, 1, bias=False, dtype=f32)
         nn.init.zeros_(self.scorer.weight)  # start from what each model scores on average
 
     def forward(self, latents: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:

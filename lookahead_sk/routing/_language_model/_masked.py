@@ -57,7 +57,7 @@ class MaskedLookahead(LookaheadNetwork):
         """Start every model's mask token near [MASK], or near the mean token."""
         weight = self.language_model.trunk.get_input_embeddings().weight.detach()
         start = weight.mean(dim=0) if self.vocabulary.mask is None else weight[self.vocabulary.mask]
-        noise = torch.randn(self.model_tokens.shape, generator=generator)
+        noise = torch.randn(self.model_tokens.shape, generator=generator, dtype=torch.float32)
         with torch.no_grad():
             self.model_tokens.copy_(start + TOKEN_NOISE * noise)
 

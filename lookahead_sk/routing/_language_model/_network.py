@@ -43,7 +43,8 @@ class LookaheadNetwork(nn.Module, ABC):
         self.vocabulary = vocabulary
         self.n_models = n_models
         self.n_tokens = n_tokens
-        self.model_tokens = nn.Parameter(torch.zeros(n_models, language_model.width))
+        size = (n_models, language_model.width)
+        self.model_tokens = nn.Parameter(torch.zeros(size, dtype=torch.float32))
         self.heads = Heads(language_model.width, n_models, n_descriptors, head)
 
     @property

@@ -10,6 +10,7 @@ import torch
 
 from lookahead_sk._device import resolve_device, resolve_precision
 from lookahead_sk._typing import Float32Array, FloatArray, Prompts
+from lookahead_sk.routing._features._reference_responses import known_length
 from lookahead_sk.routing._features._response_descriptors import ResponseDescriptors
 from lookahead_sk.routing._language_model._prediction import predict_first_tokens, predict_prompts
 from lookahead_sk.routing._language_model._sequences import Tokens
@@ -87,7 +88,7 @@ class LanguageModelPredictor:
                     "response": vocabulary.decode(begin),
                     "row": None,
                     "similarity": None,
-                    "length": None if lengths is None else float(lengths[i, k]),
+                    "length": None if lengths is None else known_length(lengths[i, k]),
                 }
                 for k, begin in enumerate(row)
             }

@@ -35,6 +35,7 @@ NEW_PARAMETERS_RATE = 10.0  # heads and model tokens start from nothing, the bac
 WARM_UP = 0.05
 WEIGHT_DECAY = 0.0
 MAX_NORM = 1.0
+MAX_LEFT_OUT = 5  # steps running without a finite gradient
 TRAINING_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}
 CHECKPOINT_SECONDS = 300.0
 PROGRESS = ("step", "losses", "best_key", "best_epoch")
@@ -110,6 +111,7 @@ class LanguageTrainer:
         self.parallel, self.optimizer = self.accelerator.prepare(network, self.optimizer)
         self.trained = {k: p for k, p in network.named_parameters() if p.requires_grad}
         self.step = 0
+        self.n_left_out = 0
         self.losses: list[float] = []
         self.best_key = (-math.inf, -math.inf)
         self.best_epoch = 0
@@ -189,10 +191,21 @@ class LanguageTrainer:
                 break
             except RuntimeError as error:
                 self.budget.shrink(error, max(map(len, micro)))
-        self.accelerator.clip_grad_norm_(self.trained.values(), MAX_NORM)
-        self.optimizer.step()
+        norm = self.accelerator.clip_grad_norm_(self.trained.values(), MAX_NORM)
+        self._descend(bool(torch.isfinite(norm)))
         self.step += 1
         return loss
+
+    def _descend(self, is_finite: bool) -> None:
+        """Update the weights; a step whose gradient is not finite is left out."""
+        self.n_left_out = 0 if is_finite else self.n_left_out + 1
+        if is_finite:
+            self.optimizer.step()
+        elif self.n_left_out >= MAX_LEFT_OUT:
+            raise FloatingPointError(
+                f"Training diverged: at step {self.step} the gradient was not finite for the "
+                f"{MAX_LEFT_OUT}th time running. Give a smaller learning_rate, or dtype='float32'."
+            )
 
     def _share_of_rank(self, rows: IntArray) -> list[int]:
         """The prompts of a step that this process takes: all of them when it is alone."""
@@ -226,7 +239,7 @@ class LanguageTrainer:
         batch = self.network.collate(prompts, responses, share).to(self.device)
         with autocast(self.device, plan.precision):
             seen = self.parallel(batch)
-        weight = torch.ones(len(rows), device=self.device)
+        weight = torch.ones(len(rows), device=self.device, dtype=torch.float32)
         scores = torch.from_numpy(texts.scores[rows]).to(self.device)
         loss = routing_loss(seen.logits.float(), scores, weight)
         loss = loss + plan.response_weight * seen.token_loss
@@ -289,6 +302,6 @@ def validation_key(logits: Float32Array, scores: Float32Array) -> tuple[float, f
     """What is maximised on held-out prompts: the routed score, then minus the routing loss."""
     chosen = scores[np.arange(len(scores)), logits.argmax(axis=1)]
     observed = chosen[~np.isnan(chosen)]
-    weight = torch.ones(len(scores))
+    weight = torch.ones(len(scores), dtype=torch.float32)
     loss = routing_loss(torch.from_numpy(logits), torch.from_numpy(scores), weight)
     return float(observed.mean()) if len(observed) else -math.inf, -float(loss)

@@ -6,6 +6,7 @@ Nothing is ever imported or called by a name that stands in a file: an unknown t
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ def encode_value(value: Any, name: str, arrays: Arrays) -> Any:
         return value
     if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return encode_value(value.item(), name, arrays)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):  # a fraction, say
+        return float(value)
     if isinstance(value, np.ndarray):
         return _encode_array(value, name, arrays)
     if isinstance(value, list | tuple):

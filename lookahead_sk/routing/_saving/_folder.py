@@ -19,7 +19,7 @@ import numpy as np
 from lookahead_sk._files import SENSELESS, check_content, parse_json, sync, with_checksum
 from lookahead_sk._validation import reject
 from lookahead_sk._version import __version__
-from lookahead_sk.metrics._tables import read_prices
+from lookahead_sk.metrics._tables import by_name, read_prices
 from lookahead_sk.routing._checks import check_fallback
 from lookahead_sk.routing._predictor import Predictor
 from lookahead_sk.routing._saving._codec import Arrays, decode_value, encode_value
@@ -45,6 +45,9 @@ def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
     """
     target = Path(folder).resolve()  # a link stays one
     _check_target(target)
+    for name in router.classes_.tolist():
+        if not isinstance(name, str | numbers.Real | tuple):
+            reject("y", "a table whose models have text or numbers for names, to be saved", name)
     arrays: Arrays = {}
     attributes = {k: v for k, v in vars(router).items() if k in ATTRIBUTES}
     content: dict[str, Any] = {
@@ -55,6 +58,7 @@ def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
         "parameters": encode_value(_parameters(router), "parameters", arrays),
         "attributes": encode_value(attributes, "attributes", arrays),
     }
+    _check_saved(router, content, arrays)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -108,12 +112,33 @@ def _parameters(router: Any) -> dict[str, Any]:
             value = None
         if name == "device":
             value = "auto"  # another machine has other devices
-        if name == "costs" and hasattr(value, "to_dict"):
-            value = dict(value.to_dict())
+        if name == "costs" and value is not None:
+            value = _named_prices(value, router.classes_.tolist())
         if name == "checkpoint_folder":
             value = None  # and other folders; nobody else shall choose where a fit writes
         parameters[name] = value
     return parameters
+
+
+def _named_prices(costs: Any, names: list[Any]) -> dict[Any, float]:
+    """Prices by the names of the models, and those of models that may be added."""
+    prices = dict(zip(names, read_prices(costs, names).tolist(), strict=True))
+    for name, price in (by_name(costs, names) or {}).items():
+        if name not in prices and isinstance(price, numbers.Real):
+            prices[name] = float(price)
+    return prices
+
+
+def _check_saved(router: Any, content: dict[str, Any], arrays: Arrays) -> None:
+    """Raise for what `load_router` would refuse, before anything is written."""
+    read = json.loads(json.dumps(content))
+    parameters = decode_value(read["parameters"], arrays)
+    attributes = decode_value(read["attributes"], arrays)
+    try:
+        _check_decoded(_saved_class(type(router)), parameters, attributes)
+    except SENSELESS as error:
+        message = f"The router could not be loaded again, so it is not saved. {error}"
+        raise ValueError(message) from error
 
 
 def _check_target(target: Path) -> None:
