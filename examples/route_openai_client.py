@@ -3,9 +3,10 @@ A drop-in for an OpenAI-compatible client that routes every call
 ================================================================
 
 ``RoutingClient`` takes the place of an ``openai.OpenAI`` client. The call is the same, with
-``model="auto"``: the client asks the router for a model, calls that model, and keeps a log. Scores
-of the answers that were given go back into the router by ``partial_fit``. Answers that were never
-asked for need no score.
+``model="auto"``: the client asks the router for a model, calls that model, and keeps a log. Other
+options of the call (``temperature``, ``max_tokens``, ...) are passed on, and messages may consist of
+parts. Scores of the answers go back into the router by ``partial_fit``. Calls that nobody rated, and
+answers that were never asked for, need no score.
 
 The server of this example runs on this machine and speaks the protocol's ``/v1/chat/completions``.
 The small programs of :func:`~lookahead_sk.datasets.make_routing` answer. After 100 calls the
@@ -52,13 +53,21 @@ answers = {
 aliases: dict[str, str] = {}
 
 
+def prompt_of(messages: list[dict]) -> str:
+    """Text of the last message of the user; of parts, those that are text."""
+    content = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "text")
+
+
 class Handler(BaseHTTPRequestHandler):
     """The part of the protocol that is needed."""
 
     def do_POST(self) -> None:
         """Answer a chat completion."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        model, prompt = body["model"], body["messages"][-1]["content"]
+        model, prompt = body["model"], prompt_of(body["messages"])
         text = answers[prompt][aliases.get(model, model)]
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -85,8 +94,8 @@ class HTTPClient:
         self.base_url = base_url
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
 
-    def _create(self, *, model: str, messages: list[dict[str, str]]) -> SimpleNamespace:
-        body = json.dumps({"model": model, "messages": messages}).encode()
+    def _create(self, *, model: str, messages: list[dict], **options: object) -> SimpleNamespace:
+        body = json.dumps({"model": model, "messages": messages, **options}).encode()
         headers = {"Content-Type": "application/json"}
         request = Request(f"{self.base_url}/chat/completions", body, headers)
         with urlopen(request, timeout=10) as reply:
@@ -105,29 +114,33 @@ class RoutingClient:
         self.log: list[tuple[str, str]] = []  # prompt and model, until they are scored
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
 
-    def _create(self, *, model: str, messages: list[dict[str, str]]) -> SimpleNamespace:
+    def _create(self, *, model: str, messages: list[dict], **options: object) -> SimpleNamespace:
         if model == "auto":
-            prompt = messages[-1]["content"]
+            prompt = prompt_of(messages)
             model = str(self.router.predict([prompt])[0])
             if self.rng.random_sample() < self.explore:
                 model = str(self.rng.choice(self.router.classes_))
             self.log.append((prompt, model))
-        return self.client.chat.completions.create(model=model, messages=messages)
+        return self.client.chat.completions.create(model=model, messages=messages, **options)
 
-    def feedback(self, scores: list[float]) -> None:
-        """Learn from the scores of the calls since the last feedback."""
-        table = np.full((len(self.log), len(self.router.classes_)), np.nan)
+    def feedback(self, scores: list[float | None]) -> None:
+        """Learn from the scores of the calls since the last feedback; None where nobody rated."""
+        calls = zip(self.log, scores, strict=True)
+        rated = [(prompt, model, score) for (prompt, model), score in calls if score is not None]
+        table = np.full((len(rated), len(self.router.classes_)), np.nan)
         column = {name: k for k, name in enumerate(self.router.classes_)}
-        for i, ((_, model), score) in enumerate(zip(self.log, scores, strict=True)):
+        for i, (_, model, score) in enumerate(rated):
             table[i, column[model]] = score
-        self.router.partial_fit([prompt for prompt, _ in self.log], table)
+        if rated:
+            self.router.partial_fit([prompt for prompt, _, _ in rated], table)
         self.log = []
 
 
 client = RoutingClient(HTTPClient(f"http://127.0.0.1:{server.server_port}/v1"), router)
 
 # %%
-# Questions come in. After every hundred, the answers are scored, here by the dataset's own checks.
+# Questions come in, some as text and some in parts. After every hundred, nine answers of ten are
+# rated, here by the dataset's own checks.
 truth = dict(zip(X_new, y_new.to_dict("records"), strict=True))
 favourite = str(router.classes_[y_train.to_numpy().mean(axis=0).argmax()])
 print(f"calls       mean score  calls of {favourite}")
@@ -137,16 +150,20 @@ for start in range(0, len(X_new), 100):
         aliases[favourite] = "calculator-s"
         print(f"            ({favourite} gets worse)")
     batch = X_new[start : start + 100]
-    for prompt in batch:
-        message = {"role": "user", "content": prompt}
-        reply = client.chat.completions.create(model="auto", messages=[message])
+    for number, prompt in enumerate(batch):
+        content = prompt if number % 2 else [{"type": "text", "text": prompt}]
+        messages = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": content},
+        ]
+        reply = client.chat.completions.create(model="auto", messages=messages, temperature=0)
         assert (
             reply.choices[0].message.content
             == answers[prompt][aliases.get(reply.model, reply.model)]
         )
     called = [model for _, model in client.log]
     scores = [truth[p][aliases.get(m, m)] for p, m in client.log]
-    client.feedback(scores)
+    client.feedback([None if i % 10 == 9 else score for i, score in enumerate(scores)])
     print(f"{start:3d} to {start + 100:3d}  {np.mean(scores):9.3f}  {called.count(favourite):9d}")
     history.append((start + 50, np.mean(scores), called.count(favourite) / len(called)))
 
