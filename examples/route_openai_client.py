@@ -4,9 +4,9 @@ A drop-in for an OpenAI-compatible client that routes every call
 
 ``RoutingClient`` takes the place of an ``openai.OpenAI`` client. The call is the same, with
 ``model="auto"``: the client asks the router for a model, calls that model, and keeps a log. Other
-options of the call (``temperature``, ``max_tokens``, ...) are passed on, and messages may consist of
-parts. Scores of the answers go back into the router by ``partial_fit``. Calls that nobody rated, and
-answers that were never asked for, need no score.
+options of the call (``temperature``, ``max_tokens``, ...) are passed on, and messages may consist
+of parts. Scores of the answers go back into the router by ``partial_fit``. Calls that nobody rated,
+and answers that were never asked for, need no score.
 
 The server of this example runs on this machine and speaks the protocol's ``/v1/chat/completions``.
 The small programs of :func:`~lookahead_sk.datasets.make_routing` answer. After 100 calls the
