@@ -18,6 +18,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -119,30 +121,39 @@ def masked_batch(
     width = n_slots + 1
     longest = max(len(prompt) for prompt in prompts) + 2 + n_models * width
     shape = (len(prompts), longest)
-    tokens = torch.full(shape, pad)
-    model = torch.full(shape, -1)
-    labels = torch.full(shape, IGNORED)
-    positions = torch.zeros(shape, dtype=torch.long)
-    is_real = torch.zeros(shape, dtype=torch.bool)
+    tokens, model = np.full(shape, pad), np.full(shape, -1)
+    labels, positions = np.full(shape, IGNORED), np.zeros(shape, dtype=np.int64)
+    is_real = np.zeros(shape, dtype=bool)
+    hidden = _blocks([None] * n_models, n_slots, share, sep, pad)
+    within = np.tile(np.arange(width), n_models)
     for i, prompt in enumerate(prompts):
         first = len(prompt) + 2
-        tokens[i, :first] = torch.tensor([cls, *prompt, sep])
-        positions[i, :first] = torch.arange(first)
-        is_real[i, : first + n_models * width] = True
-        for k in range(n_models):
-            start = first + k * width
-            response = None if responses is None else responses[i][k]
-            shown, target = _slots(response, n_slots, share, sep)
-            model[i, start : start + n_slots] = torch.tensor(
-                [k if t is None else -1 for t in shown]
-            )
-            tokens[i, start : start + width] = torch.tensor(
-                [*(pad if t is None else t for t in shown), sep]
-            )
-            labels[i, start : start + n_slots] = torch.tensor(target)
-            positions[i, start : start + width] = torch.arange(first, first + width)
-    first_slot = torch.tensor([len(prompt) + 2 for prompt in prompts])
-    return MaskedBatch(tokens, model, positions, labels, is_real, first_slot)
+        slots = slice(first, first + n_models * width)
+        blocks = hidden
+        if responses is not None:
+            blocks = _blocks(responses[i], n_slots, share, sep, pad)
+        tokens[i, :first] = [cls, *prompt, sep]
+        positions[i, :first] = np.arange(first)
+        tokens[i, slots], model[i, slots], labels[i, slots] = blocks
+        positions[i, slots] = first + within
+        is_real[i, : slots.stop] = True
+    first_slot = np.array([len(prompt) + 2 for prompt in prompts])
+    arrays = (tokens, model, positions, labels, is_real, first_slot)
+    return MaskedBatch(*map(torch.from_numpy, arrays))
+
+
+def _blocks(
+    responses: Sequence[Tokens | None], n_slots: int, share: float, sep: int, pad: int
+) -> npt.NDArray[np.int64]:
+    """Tokens, models and labels (3, K * (m + 1)) of the blocks of all models of one prompt."""
+    blocks = np.empty((3, len(responses), n_slots + 1), dtype=np.int64)
+    blocks[0, :, n_slots], blocks[1, :, n_slots], blocks[2, :, n_slots] = sep, -1, IGNORED
+    for k, response in enumerate(responses):
+        shown, target = _slots(response, n_slots, share, sep)
+        blocks[0, k, :n_slots] = [pad if token is None else token for token in shown]
+        blocks[1, k, :n_slots] = [k if token is None else -1 for token in shown]
+        blocks[2, k, :n_slots] = target
+    return blocks.reshape(3, -1)
 
 
 @dataclass(frozen=True)
@@ -194,28 +205,31 @@ def causal_batch(
     # A prompt without any token still needs one to attend to.
     rows = [[*front, *prompt] or [eos if eos is not None else pad] for prompt in prompts]
     n, longest = len(rows), max(map(len, rows))
-    prompt = torch.full((n, longest), pad)
-    is_real = torch.zeros(n, longest, dtype=torch.bool)
+    prompt, is_real = np.full((n, longest), pad), np.zeros((n, longest), dtype=bool)
     for i, row in enumerate(rows):
-        prompt[i, longest - len(row) :] = torch.tensor(row)
+        prompt[i, longest - len(row) :] = row
         is_real[i, longest - len(row) :] = True
+    nothing: list[Tokens | None] = [None] * n_models
     followers = [
-        [_followers(None if responses is None else responses[i][k], n_tokens, eos)
-         for k in range(n_models)]
+        [
+            _followers(cell, n_tokens, eos)
+            for cell in (nothing if responses is None else responses[i])
+        ]
         for i in range(n)
-    ]  # fmt: skip
+    ]
     width = max(1, max(len(cell) for row in followers for cell in row))
-    branch = torch.full((n, n_models, width), pad)
-    labels = torch.full((n, n_models, width), IGNORED)
-    branch_is_real = torch.zeros(n, n_models, width, dtype=torch.bool)
+    shape = (n, n_models, width)
+    branch, labels = np.full(shape, pad), np.full(shape, IGNORED)
+    branch_is_real = np.zeros(shape, dtype=bool)
     branch_is_real[..., 0] = True
     for i, cells in enumerate(followers):
         for k, cell in enumerate(cells):
             if cell:
-                labels[i, k, : len(cell)] = torch.tensor(cell)
-                branch[i, k, 1 : len(cell)] = torch.tensor(cell[:-1], dtype=torch.long)
+                labels[i, k, : len(cell)] = cell
+                branch[i, k, 1 : len(cell)] = cell[:-1]
                 branch_is_real[i, k, : len(cell)] = True
-    return CausalBatch(prompt, is_real, branch, branch_is_real, labels)
+    arrays = (prompt, is_real, branch, branch_is_real, labels)
+    return CausalBatch(*map(torch.from_numpy, arrays))
 
 
 def _followers(response: Tokens | None, n_tokens: int, eos: int | None) -> Tokens:
