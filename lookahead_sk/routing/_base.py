@@ -116,6 +116,11 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
         ndarray of shape (n, K)
             ``softmax(utility / temperature_)``; rows sum to 1. The temperature is fitted on
             held-out training prompts, ties shared between the models that tie.
+
+        Notes
+        -----
+        Do not call it through ``cross_val_predict``, which turns every column of ``y`` into class
+        numbers: `lookahead_sk.model_selection.cross_val_quality` predicts out of fold.
         """
         utility, temperature = self._utilities(X)
         return softmax(utility / temperature, axis=1)
