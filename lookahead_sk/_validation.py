@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils import check_random_state
 
 
 def short_repr(value: object, limit: int = 80) -> str:
@@ -95,6 +96,15 @@ def check_bool(value: Any, name: str) -> bool:
     return bool(value)
 
 
+def check_seed(random_state: Any) -> np.random.RandomState:
+    """Return the generator that ``random_state`` means, or raise."""
+    try:
+        return check_random_state(random_state)
+    except ValueError:
+        accepted = "None, an int in [0, 4294967295] or a numpy RandomState"
+        reject("random_state", accepted, random_state)
+
+
 def check_verbose(value: Any) -> int:
     """Return ``verbose``, an int that is not negative or a bool, as an int; or raise."""
     if isinstance(value, bool | np.bool_):
@@ -150,12 +160,15 @@ def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.ND
     """
     if np.iscomplexobj(values):
         reject(name, "an array of real numbers", values)
+    if getattr(getattr(values, "dtype", None), "kind", None) in ("U", "S", "M", "m"):
+        reject(name, "an array of numbers", values)
     try:
         if np.ma.isMaskedArray(values):
             values = np.ma.filled(values.astype(np.float64), np.nan)
         array = _as_floats(values)
     except (OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers; {error}.") from error
+        message = f"{name} must be an array of numbers; got {short_repr(values)}. ({error})"
+        raise ValueError(message) from error
     if ndim is not None and array.ndim != ndim:
         reject(name, f"a {ndim}-D array", f"shape {array.shape}")
     return array

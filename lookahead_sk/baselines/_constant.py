@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from lookahead_sk._typing import Float32Array, FloatArray, Prompts
 from lookahead_sk.metrics._tables import read_weights
 from lookahead_sk.routing import BaseRouter
+from lookahead_sk.routing._base import _rewards
 from lookahead_sk.routing._checks import check_scores, check_X, remember_X
 from lookahead_sk.routing._local_average._clusters import model_means
 from lookahead_sk.routing._local_average._selection import fit_temperature
@@ -255,7 +256,8 @@ class OracleRouter(_ContentRouter):
         """
         check_is_fitted(self)
         n = len(check_X(self, X, reset=False))
-        everyone = [self._rewards(np.full(n, name), y) for name in self.classes_]
+        names = self.classes_.tolist()
+        everyone = [_rewards(np.full(n, name), names, y) for name in names]
         rewards = np.array(everyone)  # (K, n)
         seen = ~np.isnan(rewards)
         best = np.where(seen, rewards, -np.inf).max(axis=0)

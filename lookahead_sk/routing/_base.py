@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._typing import FloatArray, Prompts
-from lookahead_sk._validation import as_float_array, reject
-from lookahead_sk.metrics._tables import in_order, read_weights
+from lookahead_sk._validation import reject
+from lookahead_sk.metrics._tables import in_order, read_scores, read_weights
 from lookahead_sk.routing._checks import check_X, unmasked
 from lookahead_sk.routing._features._sentence_encoder import is_passthrough
 
@@ -50,6 +50,11 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
     def _predict_quality(self, prompts: Prompts) -> FloatArray:
         """Predicted scores (n, K) of checked prompts."""
 
+    def _choose(self, X: Any) -> tuple[npt.NDArray[Any], list[Any]]:
+        """The chosen models (n,), and the names of all models at that moment."""
+        utility, _ = self._utilities(X)
+        return self.classes_[utility.argmax(axis=1)], self.classes_.tolist()
+
     def _utilities(self, X: Any) -> tuple[FloatArray, float]:
         """What is maximised, (n, K), and the temperature that goes with it."""
         return self.predict_quality(X), self.temperature_
@@ -83,8 +88,7 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
         ndarray of shape (n,)
             The element of ``classes_`` with the largest utility; the first one on a tie.
         """
-        utility, _ = self._utilities(X)
-        return self.classes_[utility.argmax(axis=1)]
+        return self._choose(X)[0]
 
     def decision_function(self, X: Any) -> FloatArray:
         """Utility of every model on every prompt: predicted quality less its weighted cost.
@@ -143,25 +147,32 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
         float
             Weighted mean over the prompts whose chosen model was observed.
         """
-        chosen = self.predict(X)
-        rewards = self._rewards(chosen, y)
+        rewards = _rewards(*self._choose(X), y)
         weight = np.where(np.isnan(rewards), 0.0, read_weights(sample_weight, len(rewards)))
         if weight.sum() <= 0:
             raise ValueError("y must hold a score of at least one chosen model; got none.")
         return float(np.average(np.nan_to_num(rewards), weights=weight))
 
-    def _rewards(self, chosen: npt.NDArray[Any], y: Any) -> FloatArray:
-        y = np.asarray(unmasked(in_order(y, self.classes_.tolist())))
-        if y.ndim == 0:
-            reject("y", "a score table (n, K) or labels (n,)", f"shape {y.shape}")
-        if len(y) != len(chosen):
-            raise ValueError(
-                f"X and y must have the same number of prompts; got {len(chosen)} and {len(y)}."
+
+def _rewards(chosen: npt.NDArray[Any], names: list[Any], y: Any) -> FloatArray:
+    """Score (n,) of the chosen models, NaN where not observed; a label that is met scores 1."""
+    given = in_order(y, names)
+    shape = np.shape(given)
+    if not shape:
+        reject("y", "a score table (n, K) or labels (n,)", y)
+    if shape[0] != len(chosen):
+        raise ValueError(
+            f"X and y must have the same number of prompts; got {len(chosen)} and {shape[0]}."
+        )
+    if len(shape) == 1 or shape[1] == 1:
+        labels = np.asarray(given).ravel()
+        if labels.dtype.kind == "f" and chosen.dtype.kind != "f":
+            reject(
+                "y", f"scores of shape ({len(chosen)}, {len(names)}), or labels", f"shape {shape}"
             )
-        if y.ndim == 1 or y.shape[1] == 1:
-            return (y.ravel() == chosen).astype(np.float64)
-        if y.shape[1] != len(self.classes_):
-            reject("y", f"of shape (n, {len(self.classes_)})", f"shape {y.shape}")
-        column = {name: k for k, name in enumerate(self.classes_.tolist())}
-        index = np.array([column[name] for name in chosen.tolist()])
-        return as_float_array(y[np.arange(len(y)), index], "y")
+        return (labels == chosen).astype(np.float64)
+    scores, _ = read_scores(unmasked(given), "y")
+    if scores.shape[1] != len(names):
+        reject("y", f"of shape (n, {len(names)})", f"shape {shape}")
+    column = {name: k for k, name in enumerate(names)}
+    return scores[np.arange(len(scores)), [column[name] for name in chosen.tolist()]]

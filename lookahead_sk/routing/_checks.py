@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, validate_data
 
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, ObjectArray, Prompts
-from lookahead_sk._validation import as_float_array, is_missing, reject
+from lookahead_sk._validation import as_float_array, check_seed, is_missing, reject
 from lookahead_sk.metrics._tables import aligned, column_names, read_prices
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
@@ -89,7 +88,7 @@ def check_fit_data(router: Any, X: Any, y: Any, responses: Any, response_lengths
     read_prices(router.costs, names)
     if router.fallback is not None:
         check_fallback(router.fallback, names)
-    seed = int(check_random_state(router.random_state).randint(2**31 - 1))
+    seed = int(check_seed(router.random_state).randint(2**31 - 1))
     return FitData(prompts, table, responses, lengths, seed)
 
 
@@ -266,6 +265,8 @@ def _check_observed(scores: FloatArray, names: list[Any]) -> None:
     n_models = scores.shape[1]
     if n_models < 2:
         reject("y", "scores of at least 2 models", f"shape {scores.shape}")
+    for name in names:
+        check_name(name, "y, in its columns,")
     if len(set(names)) != n_models:
         reject("y", "a table with distinct model names", names)
     observed = ~np.isnan(scores)

@@ -10,7 +10,7 @@ import torch
 from lookahead_sk._device import resolve_device
 from lookahead_sk._typing import Float32Array, IntArray
 from lookahead_sk._validation import check_bool, check_float, check_int, is_auto
-from lookahead_sk.routing._checks import FitData
+from lookahead_sk.routing._checks import FitData, n_observed
 from lookahead_sk.routing._embedding._network import predict_latents
 from lookahead_sk.routing._embedding._predictor import (
     EmbeddingOptions,
@@ -261,6 +261,8 @@ class LookaheadRouter(BaseLookaheadRouter):
     ) -> tuple[ResponseDescriptors | None, Float32Array | None]:
         responses, lengths, seed = data.responses, data.lengths, data.seed
         if responses is None or self.response_weight == 0:
+            return None, None
+        if n_observed(responses) == 0:
             return None, None
         if responses.dtype != object:
             return fit_descriptors(responses, None, lengths, seed)

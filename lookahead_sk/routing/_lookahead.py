@@ -287,14 +287,17 @@ class BaseLookaheadRouter(
             If the cheapest models cost more than the budget, there are no ``costs``, or lengths
             that ``cost_unit`` needs are not predicted.
         """
+        return self._choose(X, budget)[0]
+
+    def _choose(self, X: Any, budget: float | None = None) -> tuple[npt.NDArray[Any], list[Any]]:
+        prediction = self._predict(X)
         if budget is not None and self.costs is None:
             reject("costs", "given when there is a budget", None)
-        prediction = self._predict(X)
         quality, costs = self._choices(prediction)
         weight = self._cost_weight()
         if budget is not None:
             weight = weight_for_budget(quality, costs, budget)
-        return prediction.classes[route(quality, costs, weight)]
+        return prediction.classes[route(quality, costs, weight)], prediction.classes.tolist()
 
     def predict_cost(self, X: Any) -> FloatArray:
         """Expect the cost of calling every model.
@@ -456,13 +459,13 @@ class BaseLookaheadRouter(
         .. [1] Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then test", arXiv 2110.01052,
            fixed-sequence testing.
         """
+        self._fitted()
         if (budget is None) == (max_loss is None):
             raise ValueError(
                 f"Give either budget or max_loss; got budget={budget}, max_loss={max_loss}."
             )
         if self.costs is None:
             reject("costs", "given to tune their weight", None)
-        self._fitted()
         if budget is not None:
             budget = check_float(budget, "budget")
             self.cost_weight = weight_for_budget(*self._choices(self._predict(X)), budget)
@@ -475,16 +478,19 @@ class BaseLookaheadRouter(
     def _certified_weight(
         self, X: Any, y: Any, reference: Any, limit: float, alpha: float
     ) -> float:
-        names = self.classes_.tolist()
+        if y is None:
+            reject("y", "given with max_loss", None)
+        prediction = self._predict(X)
+        names = prediction.classes.tolist()
         if reference not in names:
             reject("reference", f"one of {names}", reference)
         scores, _ = read_scores(unmasked(in_order(y, names)), "y")
-        quality, costs = self._choices(self._predict(X))
+        quality, costs = self._choices(prediction)
         if scores.shape != quality.shape:
             reject("y", f"of shape {quality.shape}", f"shape {scores.shape}")
         if np.isnan(scores).any():
             reject("y", "observed for every prompt and model", "NaN")
-        low, high = score_range = self.predictor_.score_range
+        low, high = score_range = prediction.predictor.score_range
         n_outside = int(((scores < low) | (scores > high)).sum())
         if n_outside:
             warnings.warn(
@@ -605,7 +611,8 @@ class BaseLookaheadRouter(
         ------
         ValueError
             If there is a model of this name, a shape does not fit, or ``costs`` do not cover it:
-            set them before. Nothing has then been changed.
+            set them before, as a mapping, which other threads can go on using in the meantime.
+            Nothing has then been changed.
 
         Notes
         -----
@@ -741,6 +748,8 @@ def _as_column(values: Any) -> Any:
         values = values.to_numpy()
     if isinstance(values, np.ndarray):
         return values[:, None]
+    if not hasattr(values, "__iter__"):
+        reject("responses and response_lengths", "sequences with one entry a prompt", values)
     return [[value] for value in values]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from lookahead_sk._validation import check_choice
 from lookahead_sk.routing._checks import FitData
-from lookahead_sk.routing._language_model._fitting import check_language_parameters, start_training
+from lookahead_sk.routing._language_model._fitting import (
+    backbone_shown,
+    check_language_parameters,
+    start_training,
+)
 from lookahead_sk.routing._language_model._predictor import (
     LanguageModelOptions,
     LanguageModelPredictor,
@@ -220,9 +223,7 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
         check_choice(self.head, "head", ["pooled", "cls"])
 
     def _reads(self) -> str:
-        is_name = isinstance(self.backbone, str | os.PathLike)
-        shown = DEFAULT_BACKBONE if self.backbone is None else self.backbone
-        return str(shown if is_name or self.backbone is None else "a backbone given as an object")
+        return backbone_shown(self)
 
     def _start_training(self, data: FitData) -> Training:
         """Load the backbone and tokenise prompts and responses."""

@@ -22,17 +22,17 @@ def test_routing_loss_is_the_weighted_mean_cross_entropy_of_observed_cells():
 
 def test_response_loss_of_predicting_each_mean_is_the_total_variance():
     rng = np.random.RandomState(0)
-    facts = torch.from_numpy(rng.randn(500, 2, 3))
+    descriptors = torch.from_numpy(rng.randn(500, 2, 3))
     zeros = torch.zeros(1, 500, 2, 3, dtype=torch.float64)
-    expected = (facts**2).sum(dim=2).mean().item()
+    expected = (descriptors**2).sum(dim=2).mean().item()
     weight = torch.ones(1, 500, dtype=torch.float64)
-    assert response_loss(zeros, facts, weight)[0].item() == pytest.approx(expected)
+    assert response_loss(zeros, descriptors, weight)[0].item() == pytest.approx(expected)
 
 
 def test_responses_that_were_not_observed_have_no_gradient():
     latents = torch.ones(1, 2, 2, 1, requires_grad=True)
-    facts = torch.tensor([[[0.0], [torch.nan]], [[torch.nan], [3.0]]])
-    loss = response_loss(latents, facts, torch.ones(1, 2))
+    descriptors = torch.tensor([[[0.0], [torch.nan]], [[torch.nan], [3.0]]])
+    loss = response_loss(latents, descriptors, torch.ones(1, 2))
     loss.sum().backward()
     assert loss.item() == pytest.approx((1 + 4) / 2)
     assert latents.grad is not None
@@ -43,6 +43,6 @@ def test_responses_that_were_not_observed_have_no_gradient():
 
 def test_members_weigh_prompts_apart():
     latents = torch.zeros(2, 2, 1, 1)
-    facts = torch.tensor([[[1.0]], [[3.0]]])
+    descriptors = torch.tensor([[[1.0]], [[3.0]]])
     weight = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert response_loss(latents, facts, weight).tolist() == [1.0, 9.0]
+    assert response_loss(latents, descriptors, weight).tolist() == [1.0, 9.0]

@@ -176,7 +176,7 @@ def test_a_save_that_fails_leaves_the_old_folder_and_no_litter(routers, tmp_path
     made.save_pretrained(tmp_path / "router")
     before = {path.name: path.read_bytes() for path in (tmp_path / "router").iterdir()}
 
-    def full(router):
+    def full(router, name):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(_folder, "model_card", full)

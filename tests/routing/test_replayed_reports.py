@@ -479,3 +479,141 @@ def test_a_budget_needs_no_table_of_all_pairs():
             smaller = [tie for tie in ties * (1 + 1e-9) if tie < weight]  # none of these meets it
             if smaller:
                 assert mean_cost(quality, costs, max(smaller)) > budget
+
+
+# 11. What a fresh pair of eyes found.
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.linspace(0, 1, 90), r"y must be scores of shape \(90, 3\), or labels"),
+        (np.linspace(0, 1, 90)[:, None], r"y must be scores of shape \(90, 3\), or labels"),
+        (np.full((90, 3), np.inf), "y must be finite"),
+        (np.full((90, 3), "1.0"), "y must be an array of numbers"),
+        (np.full((90, 3), np.datetime64("2026-01-01")), "y must be an array of numbers"),
+        (np.ones((90, 2)), r"y must be of shape \(n, 3\)"),
+        (7.0, "y must be a score table"),
+    ],
+)
+def test_a_score_of_what_is_no_score_table_is_refused(fitted, y, message):
+    with pytest.raises(ValueError, match=message):
+        fitted.score(numbers()[0], y)
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, 2**40])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match="random_state must be None, an int in"):
+        made().set_params(random_state=seed).fit(*numbers())
+
+
+def test_a_training_in_progress_goes_on_with_its_own_backbone_only(tmp_path, monkeypatch):
+    from lookahead_sk.routing._language_model import _training
+
+    prompts, scores, responses = learnable(40)
+    quick = {"response_tokens": 2, "max_epochs": 2, "batch_size": 8, "random_state": 0}
+    other, tokenizer = tiny("bert")
+    with torch.no_grad():
+        other.bert.embeddings.word_embeddings.weight.mul_(-1.0)
+    expected = MaskedLookaheadRouter((other, tokenizer), **quick).fit(prompts, scores)
+    run_epoch = _training.LanguageTrainer.run_epoch
+
+    def dying(self):
+        run_epoch(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_training.LanguageTrainer, "run_epoch", dying)
+    with pytest.raises(KeyboardInterrupt):
+        MaskedLookaheadRouter(tiny("bert"), checkpoint_folder=tmp_path, **quick).fit(
+            prompts, scores, responses=responses
+        )
+    with pytest.raises(KeyboardInterrupt):
+        MaskedLookaheadRouter(tiny("bert"), checkpoint_folder=tmp_path, **quick).fit(
+            prompts, scores
+        )
+    monkeypatch.undo()
+    found = MaskedLookaheadRouter((other, tokenizer), checkpoint_folder=tmp_path, **quick)
+    found.fit(prompts, scores)
+    np.testing.assert_array_equal(found.predict_quality(prompts), expected.predict_quality(prompts))
+
+
+def test_updates_in_another_thread_disturb_nobody(fitted):
+    import copy
+    import threading
+
+    X, Y = numbers()
+    router = copy.deepcopy(fitted).set_params(costs={"a": 1.0, "b": 2.0, "c": 4.0, "n": 3.0})
+    problems, stop = [], threading.Event()
+    table = Y.assign(n=0.5)
+
+    def read():
+        while not stop.is_set():
+            try:
+                names = set(router.predict(X, budget=2.5).tolist())
+                score = router.score(X, table)
+                if not names <= set("abcn") or not np.isfinite(score):
+                    problems.append(names)
+                router.predict_proba(X)
+                router.predict_cost(X)
+            except Exception as error:
+                problems.append(repr(error))
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(25):
+        router.add_model("n", X, Y["a"] + 1)
+        router.partial_fit(X[:5], table[:5])
+        router.drop_model("n")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not problems
+
+
+class Renamed(LookaheadRouter):
+    """A subclass without parameters of its own."""
+
+
+class Extended(LookaheadRouter):
+    """A subclass with a parameter of its own."""
+
+    def __init__(self, encoder=None, *, extra=1, max_epochs=12):
+        super().__init__(encoder, max_epochs=max_epochs)
+        self.extra = extra
+
+
+def test_subclasses_are_saved_as_what_they_are_or_refused(tmp_path):
+    X, Y = numbers()
+    Renamed("passthrough", max_epochs=1).fit(X, Y).save_pretrained(tmp_path / "router")
+    card = (tmp_path / "router" / "README.md").read_text()
+    assert "# LookaheadRouter" in card
+    assert "Renamed" not in card
+    assert type(Renamed.from_pretrained(tmp_path / "router")) is Renamed
+    assert type(MaskedLookaheadRouter.from_pretrained(tmp_path / "router")) is LookaheadRouter
+    with pytest.raises(ValueError, match=r"not saved.*extra"):
+        Extended("passthrough", max_epochs=1).fit(X, Y).save_pretrained(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cost_weight": "x"}, "cost_weight must be a float"),
+        ({"cost_unit": "token"}, "cost_unit must be one of"),
+        ({"head": "cls"}, r"changes must be parameters of LookaheadRouter; got \['head'\]"),
+        ({"random_state": "x"}, "random_state must be"),
+    ],
+)
+def test_changes_on_the_way_in_are_checked(changes, message, tmp_path):
+    made().fit(*numbers()).save_pretrained(tmp_path / "router")
+    with pytest.raises((TypeError, ValueError), match=message):
+        LookaheadRouter.from_pretrained(tmp_path / "router", **changes)
+
+
+def test_a_fine_tuned_router_s_card_tells_the_backbone_after_a_second_save(tmp_path):
+    prompts, scores, _ = learnable(20)
+    router = MaskedLookaheadRouter(tiny("bert"), response_tokens=2, max_epochs=1)
+    router.fit(prompts, scores).save_pretrained(tmp_path / "one")
+    MaskedLookaheadRouter.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
+    for folder in ("one", "two"):
+        assert "a fine-tuned bert backbone" in (tmp_path / folder / "README.md").read_text()

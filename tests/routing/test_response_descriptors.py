@@ -62,8 +62,8 @@ def test_every_group_of_facts_has_the_same_variance():
         ],
         dtype=object,
     )
-    facts, values = fit_descriptors(embeddings, texts, None, seed=0)
-    variance = values.reshape(-1, facts.n_descriptors).var(axis=0)
+    descriptors, values = fit_descriptors(embeddings, texts, None, seed=0)
+    variance = values.reshape(-1, descriptors.n_descriptors).var(axis=0)
     groups = np.split(variance, [16, 17, 21])  # embedding, length, form, similarity_to_others
     assert_allclose(groups[0].sum(), 1 / 4, rtol=1e-3)
     assert_allclose(groups[1].sum(), 1 / 4, rtol=1e-3)
@@ -78,9 +78,9 @@ def test_missing_responses_stay_missing_and_shift_nothing():
     embeddings[::3, 1] = np.nan
     lengths = np.abs(rng.randn(50, 2)) * 100
     lengths[::3, 1] = np.nan
-    facts, values = fit_descriptors(embeddings, None, lengths, seed=0)
+    descriptors, values = fit_descriptors(embeddings, None, lengths, seed=0)
     assert np.isnan(values[::3, 1]).all()
     assert_allclose(np.nanmean(values, axis=0), 0, atol=1e-5)
-    back = values * facts.scale + facts.mean
-    assert facts.length_column == 4
+    back = values * descriptors.scale + descriptors.mean
+    assert descriptors.length_column == 4
     assert_allclose(back[0, 0, 4], np.log1p(lengths[0, 0]), rtol=1e-5)

@@ -51,7 +51,7 @@ def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatA
     if lengths is None:
         raise ValueError(
             "cost_unit='length' needs a router that was fitted with responses or "
-            "response_lengths, and response_weight > 0."
+            "response_lengths, and response_weight > 0; response_lengths go with responses."
         )
     if np.isnan(lengths).any():
         unknown = classes[np.isnan(lengths).any(axis=0)].tolist()

@@ -55,7 +55,8 @@ def is_passthrough(encoder: Any) -> bool:
 
 def check_encoder(encoder: Any) -> None:
     """Raise ``TypeError`` for an ``encoder`` that is neither text, a path, nor a model."""
-    if encoder is None or isinstance(encoder, str | os.PathLike) or _is_model(encoder):
+    is_name = isinstance(encoder, str | os.PathLike) and os.fspath(encoder) != ""
+    if encoder is None or is_name or _is_model(encoder):
         return
     accepted = (
         "None, a model name, a path, a sentence_transformers.SentenceTransformer or 'passthrough'"

@@ -141,7 +141,7 @@ def _quiet() -> Iterator[None]:
 
 def check_backbone(backbone: Any) -> None:
     """Raise ``TypeError`` for a ``backbone`` that is neither a name, a path nor a pair."""
-    if isinstance(backbone, str | os.PathLike):
+    if isinstance(backbone, str | os.PathLike) and os.fspath(backbone):
         return
     is_pair = isinstance(backbone, tuple | list) and len(backbone) == 2
     if not is_pair or not hasattr(backbone[0], "config") or not callable(backbone[1]):

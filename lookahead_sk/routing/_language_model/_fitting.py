@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +62,7 @@ def check_language_parameters(router: Any) -> None:
     if router.dtype == "bfloat16" and resolve_device(router.device).type == "mps":
         reject("dtype", "'auto' or 'float32' on an MPS device", router.dtype)
     folder = router.checkpoint_folder
-    if folder is not None and not isinstance(folder, str | os.PathLike):
+    if folder is not None and not (isinstance(folder, str | os.PathLike) and os.fspath(folder)):
         reject("checkpoint_folder", "None or a path", folder, kind=TypeError)
 
 
@@ -127,6 +128,13 @@ def start_training(
         network.heads.level.copy_(torch.logit(seen.nanmean(dim=0), eps=1e-3))
     inputs = LanguageInputs(data, network, texts, max_length, descriptors)
     return LanguageTraining(router, inputs, approach, head)
+
+
+def backbone_shown(router: Any) -> str:
+    """What the prompts are read by, for the model card."""
+    config = router.predictor_.network.state.config
+    kind = f"a fine-tuned {config.get('model_type', 'unknown')} backbone"
+    return f"{kind}, {router.backbone}" if isinstance(router.backbone, str) else kind
 
 
 def _fit_descriptors(
@@ -228,6 +236,9 @@ def _plan(router: Any, seed: int, precision: str) -> LanguagePlan:
 def _fingerprint(inputs: LanguageInputs, plan: LanguagePlan, approach: str, head: str) -> str:
     """Name of a training: the same data and parameters have the same one."""
     texts = inputs.texts
+    weights = hashlib.sha256()  # of the backbone as it was given
+    for _, parameter in inputs.network.named_parameters():
+        weights.update(parameter.detach().contiguous().numpy().tobytes())
     shapes = {name: list(p.shape) for name, p in inputs.network.named_parameters()}
     trained = [name for name, p in inputs.network.named_parameters() if p.requires_grad]
     return fingerprint(
@@ -241,6 +252,7 @@ def _fingerprint(inputs: LanguageInputs, plan: LanguagePlan, approach: str, head
         texts.is_held_out.tobytes(),
         shapes,
         trained,
+        weights.hexdigest(),
     )
 
 

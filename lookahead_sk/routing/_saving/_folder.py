@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lookahead_sk._files import SENSELESS, check_content, parse_json, sync, with_checksum
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import check_seed, reject
 from lookahead_sk._version import __version__
 from lookahead_sk.metrics._tables import by_name, read_prices
 from lookahead_sk.routing._checks import check_fallback
@@ -28,7 +28,6 @@ from lookahead_sk.routing._saving._model_card import model_card
 FORMAT, VERSION = "lookahead_sk.router", 3
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 KEYS = {"format", "version", "lookahead_sk", "router", "parameters", "attributes", "sha256"}
-ROUTERS = ("LookaheadRouter", "MaskedLookaheadRouter", "CausalLookaheadRouter")
 ATTRIBUTES = {"predictor_", "n_features_in_", "feature_names_in_"}
 OBJECTS = ("encoder", "backbone")  # parameters that may be models; these are not written
 
@@ -66,7 +65,8 @@ def save_router(router: Any, folder: str | os.PathLike[str]) -> None:
         content["sha256"] = _digest(scratch / ARRAY_FILE)
         text = json.dumps(with_checksum(content), indent=1)
         (scratch / JSON_FILE).write_text(text, encoding="utf-8")
-        (scratch / CARD_FILE).write_text(model_card(router), encoding="utf-8", errors="replace")
+        card = model_card(router, _saved_class(type(router)).__name__)
+        (scratch / CARD_FILE).write_text(card, encoding="utf-8", errors="replace")
         scratch.chmod(0o755)  # mkdtemp makes a private folder
         for path in (*scratch.iterdir(), scratch):
             sync(path)
@@ -87,16 +87,18 @@ def _write_arrays(arrays: Arrays, path: Path) -> None:
 
 def _saved_class(cls: type) -> type:
     """The router of this package that a class is, or is a subclass of."""
-    return next(base for base in cls.__mro__ if base.__name__ in ROUTERS)
+    from lookahead_sk import routing
+
+    return next(base for base in cls.__mro__ if base.__name__ in routing.__all__)
 
 
 def _class_to_load(cls: type, name: Any) -> Any:
     """The class of a saved router; ``cls`` where that is a subclass of it."""
     from lookahead_sk import routing
 
-    if name not in ROUTERS:
+    saved = getattr(routing, name) if name in routing.__all__ else None
+    if saved is None or not hasattr(saved, "from_pretrained"):
         raise ValueError(f"unknown router {name!r}")
-    saved = getattr(routing, name)
     return cls if issubclass(cls, saved) else saved
 
 
@@ -231,7 +233,12 @@ def load_router(cls: Any, folder: str | os.PathLike[str], changes: dict[str, Any
     if "encoder" in known and "encoder" not in parameters and "encoder" not in changes:
         accepted = "given to from_pretrained, as the router was fitted with an encoder object"
         reject("encoder", accepted, None, hint=f"It is not in {source / JSON_FILE}.")
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        reject("changes", f"parameters of {cls.__name__}", unknown)
     router = cls(**{**parameters, **changes})
+    router._check_parameters()
+    check_seed(router.random_state)
     for name, value in attributes.items():
         setattr(router, name, value)
     names = router.classes_.tolist()
@@ -249,6 +256,7 @@ def _check_decoded(cls: Any, parameters: dict[str, Any], attributes: dict[str, A
     if "checkpoint_folder" in parameters:
         parameters["checkpoint_folder"] = None
     cls(**parameters)._check_parameters()
+    check_seed(parameters.get("random_state"))
     predictor = attributes["predictor_"]
     if not isinstance(predictor, Predictor):
         raise ValueError("predictor_ is another thing")

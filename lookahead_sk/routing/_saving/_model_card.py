@@ -54,8 +54,8 @@ Written by lookahead_sk {version}. The files hold arrays and text, no code.
 """
 
 
-def model_card(router: Any) -> str:
-    """What a reader should know of a fitted router, as Markdown."""
+def model_card(router: Any, name: str) -> str:
+    """What a reader should know of a fitted router, of the class ``name``, as Markdown."""
     predictor = router.predictor_
     names = predictor.classes.tolist()
     prices = read_prices(router.costs, names)
@@ -66,7 +66,7 @@ def model_card(router: Any) -> str:
     ]
     low, high = predictor.score_range
     return _TEMPLATE.format(
-        name=type(router).__name__,
+        name=name,
         license="other",
         unit=_UNITS[router.cost_unit],
         candidates="\n".join(rows),

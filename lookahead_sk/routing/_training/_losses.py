@@ -79,9 +79,8 @@ def response_loss(latents: Tensor, descriptors: Tensor, weight: Tensor) -> Tenso
     Returns
     -------
     Tensor of shape (...)
-        Mean over the observed responses of the sum over descriptors; predicting the mean of each
-        one
-        costs 1, since the descriptors of a response have total variance 1.
+        Mean over the observed responses of the sum over descriptors; predicting the mean of
+        each costs 1, since the descriptors of a response have total variance 1.
 
     References
     ----------
