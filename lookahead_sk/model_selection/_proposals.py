@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
 from lookahead_sk.optimization import TwoStepConstrainedBO
-from lookahead_sk.optimization._space import Categorical, Integer, make_space
+from lookahead_sk.optimization._space import make_space
 
 Candidate = dict[str, Any]
 _MOST_CELLS = 4096
@@ -71,7 +70,9 @@ class Proposals:
         list of dict
             The candidates.
         """
-        asked = self.optimizer.ask(n, remaining=remaining)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Every point of the search space", UserWarning)
+            asked = self.optimizer.ask(n, remaining=remaining)
         self.optimizer.forget_pending()  # outcomes are told before the next ask, or never
         fresh = self._fresh(asked)
         if len(fresh) < n:
@@ -133,16 +134,7 @@ class Proposals:
 
     def _cells(self) -> FloatArray | None:
         """Every point of a small discrete space, in random order; None for another space."""
-        dimensions = self.space.dimensions
-        if not all(dimension.is_discrete for dimension in dimensions):
+        if self.space.n_values > _MOST_CELLS:
             return None
-        values = [
-            list(range(d.low, d.high + 1)) if isinstance(d, Integer) else list(d.choices)
-            for d in dimensions
-            if isinstance(d, Integer | Categorical)
-        ]
-        if math.prod(map(len, values)) > _MOST_CELLS:
-            return None
-        names = self.space.names or ()
-        cells = [dict(zip(names, row, strict=True)) for row in itertools.product(*values)]
-        return self.space.encode([cells[i] for i in self.rng.permutation(len(cells))])
+        cells = self.space.all_points()
+        return None if cells is None else self.rng.permutation(cells)

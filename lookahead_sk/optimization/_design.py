@@ -9,6 +9,8 @@ from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._run_state import RunState
 
 _MAX_REDRAWS = 256  # of designed points that were asked for before
+# A designed point this close to a known one, in parts of the box, has been read from a log.
+_SAME_POINT, _SAME_SHARE = 2e-3, 0.1  # and less, in parts of the distance of that many points
 
 
 def next_design(state: RunState, n: int) -> tuple[FloatArray, int]:
@@ -32,7 +34,9 @@ def next_design(state: RunState, n: int) -> tuple[FloatArray, int]:
         Points of the sequence that are used up.
     """
     space = state.space
-    seen = {row.tobytes() for row in np.concatenate([state.unit, state.pending])}
+    known = np.concatenate([state.unit, state.pending])
+    tolerance = min(_SAME_POINT, _SAME_SHARE / (len(known) + n))
+    seen: set[bytes] = set()
     found: list[FloatArray] = []
     spare = [np.empty((0, space.n_unit))]
     used = end = state.n_designed
@@ -41,6 +45,7 @@ def next_design(state: RunState, n: int) -> tuple[FloatArray, int]:
         points = sobol_uniform(end, space.n_unit, state.seed)[used:]
         used = end
         for row in space.snap(points.numpy()):
-            (spare if row.tobytes() in seen else found).append(row[None])
+            is_known = row.tobytes() in seen or (space.distance(known, row) < tolerance).any()
+            (spare if is_known else found).append(row[None])
             seen.add(row.tobytes())
     return np.concatenate([*found, *spare[::-1]])[:n], used

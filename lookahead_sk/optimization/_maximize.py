@@ -29,7 +29,12 @@ from lookahead_sk.optimization._bfgs import ascend
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._normal import sobol_normal, sobol_uniform
 from lookahead_sk.optimization._posterior import Moments, moments
-from lookahead_sk.optimization._problem import Problem, SearchOptions, condition_on_pending
+from lookahead_sk.optimization._problem import (
+    NEIGHBOURHOOD,
+    Problem,
+    SearchOptions,
+    condition_on_pending,
+)
 
 # Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
 _BLOCK = 4_000_000
@@ -110,7 +115,7 @@ def second_step_candidates(
 
 def greedy_batch(
     problem: Problem, options: SearchOptions, q: int, seed: int, exploits: bool = False
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Problem]:
     """EIC's batch, point by point, each on the posterior conditioned on the ones before it.
 
     Parameters
@@ -132,9 +137,16 @@ def greedy_batch(
         The batch.
     optima : Tensor of shape (k, d)
         Local maximisers of the first point.
+    problem : Problem
+        The problem; where nothing is left to gain, without what is close to known points.
     """
     points, values = maximize_eic(problem, options, seed)
-    if exploits:
+    promises_nothing = problem.is_negligible(float(values[0]))
+    if promises_nothing and problem.known is not None:
+        problem = problem.away_from_known()
+        points, values = maximize_eic(problem, options, seed)
+    whole = problem
+    if exploits and not promises_nothing:
         exploiting = exploit_step(problem, options, seed, float(values[0]))
         points = points if exploiting is None else exploiting
     batch = [points[:1]]
@@ -142,7 +154,7 @@ def greedy_batch(
         problem = condition_on_pending(problem, batch[-1])
         nxt, _ = maximize_eic(problem, options, seed + 7 * i)
         batch.append(nxt[:1])
-    return torch.cat(batch), points
+    return torch.cat(batch), points, whole
 
 
 def exploit_step(
@@ -198,14 +210,15 @@ def maximize_two_step(
     is_plan : bool
         Whether EIC's batch was left.
     """
-    greedy, optima = greedy_batch(problem, options, q, seed)
+    greedy, optima, problem = greedy_batch(problem, options, q, seed)
     shift = float(problem.log_eic(greedy[:1]))
     candidates = second_step_candidates(problem, optima, options, seed + 3)
     starts = _screen(problem, candidates, greedy, optima, options, seed + 4, shift)
     final = _climb(problem, candidates, starts, options, seed + 5, shift)
     flat = problem.snap(final.reshape(-1, final.shape[-1])).reshape(final.shape)
     challengers = torch.cat([starts, flat])
-    challengers = challengers[~problem.is_excluded(challengers).any(-1)]
+    is_legal = ~problem.is_excluded(challengers).any(-1) & _is_spread(challengers)
+    challengers = challengers[is_legal]
     batch = choose(problem, candidates, greedy, challengers, options, seed + 6, shift)
     return batch, batch is not greedy
 
@@ -283,6 +296,13 @@ def _samples(
         for block in blocks
     ]
     return torch.cat(parts)
+
+
+def _is_spread(batches: Tensor) -> Tensor:
+    """Which batches (S, q, d) have no two points in one neighbourhood, (S,)."""
+    distance = torch.cdist(batches, batches, p=math.inf)
+    itself = torch.eye(batches.shape[1], dtype=torch.bool, device=batches.device)
+    return (distance.masked_fill(itself, math.inf) >= NEIGHBOURHOOD).all(-1).all(-1)
 
 
 def _keeps_a_share(problem: Problem, batches: Tensor, share: float, shift: float) -> Tensor:

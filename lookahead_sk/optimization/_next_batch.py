@@ -61,7 +61,7 @@ def search_batch(
             may_exploit = options.exploit_std_factor < 1 and problem.incumbent is not None
             begins_plan |= is_plan or may_exploit
         else:
-            batch, _ = greedy_batch(problem, options, size, seed, exploits and not chosen)
+            batch, _, _ = greedy_batch(problem, options, size, seed, exploits and not chosen)
         chosen.append(batch)
         q -= size
         problem = condition_on_pending(problem, batch) if q else problem

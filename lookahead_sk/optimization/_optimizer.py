@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -32,6 +33,7 @@ from lookahead_sk.optimization._problem import (
     Problem,
     SearchOptions,
     condition_on_pending,
+    is_exact,
     make_problem,
 )
 from lookahead_sk.optimization._run_state import RunState, check_outputs, feasible_rows
@@ -156,7 +158,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     """
 
     _state: RunState | None = None  # None before the first ask, tell or fit
+    _seeded_by: Any = None  # the parameter ``random_state`` that the state's seed is drawn from
     _surrogate: Surrogate | None = None  # cached: the fit to the data of the state
+    _fitted_with: Any = None  # the parameters of that fit
 
     def __init__(
         self,
@@ -200,14 +204,16 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     @property
     def X_(self) -> Any:
         """Evaluated points."""
-        return np.empty((0, 0)) if self._state is None else self._state.told
+        if self._state is None:
+            return np.empty((0, 0))
+        return self._state.space.copy(self._state.told)
 
     @property
     def y_(self) -> FloatArray:
         """Outputs of the evaluated points, (n, 1 + m)."""
         if self._state is None:
             return np.empty((0, 1 + self.n_constraints))
-        return self._state.outputs
+        return self._state.outputs.copy()
 
     @property
     def is_feasible_(self) -> BoolArray:
@@ -219,7 +225,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """Best feasible point, None while there is none."""
         if self._state is None or self._state.best_index is None:
             return None
-        return self._state.told[self._state.best_index]
+        index = self._state.best_index
+        (best,) = self._state.space.copy(self._state.told[index : index + 1])
+        return best
 
     @property
     def best_y_(self) -> float:
@@ -292,15 +300,22 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if remaining is not None:
             check_int(remaining, "remaining", 1)
         check_choice(plan_pending, "plan_pending", (True, False, None))
-        state = self._current_state(self._current_space())
+        state = self._current_state()
         if plan_pending is not None:
             state = replace(state, plan_pending=plan_pending)
+        is_last = remaining is not None and remaining <= q
+        self._warn_of_a_small_budget(state, remaining)
         with few_threads(len(state.unit)):
-            is_last = remaining is not None and remaining <= q
-            unit, state, surrogate = self._search(state, q, is_last)
+            unit, after, surrogate = self._search(state, q, is_last)
         points = state.space.decode(unit)
         # As `tell` will read them: where floats are coarse, a point is not quite its own.
-        state = state.with_asked(state.space.encode(points))
+        unit = state.space.encode(points)
+        if _repeats_in_vain(state, unit, surrogate):
+            message = (
+                "Every point of the search space was evaluated or is pending: some are repeated."
+            )
+            warnings.warn(message, UserWarning, stacklevel=2)
+        state = after.with_asked(unit)
         self._assign(state, surrogate)
         if self.verbose:
             print(f"ask {state.n_asked}: {points}")  # noqa: T201
@@ -327,10 +342,10 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             If a point or a shape is invalid; nothing is added then.
         """
         self._check_parameters()
-        space = self._current_space()
-        unit = space.encode(X)
+        state = self._current_state()
+        unit = state.space.encode(X)
         outputs = check_outputs(y, len(unit), self.n_constraints)
-        self._assign(self._current_state(space).with_told(X, unit, outputs))
+        self._assign(state.with_told(X, unit, outputs))
         return self
 
     def add_pending(self, X: Any) -> Self:
@@ -352,9 +367,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             If a parameter or a point is invalid; nothing is added then.
         """
         self._check_parameters()
-        space = self._current_space()
-        unit = space.encode(X)
-        self._assign(self._current_state(space).with_pending(unit), self._surrogate)
+        state = self._current_state()
+        self._assign(state.with_pending(state.space.encode(X)), self._surrogate)
         return self
 
     def forget_pending(self) -> Self:
@@ -385,6 +399,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             The fitted optimiser.
         """
         self._check_parameters()
+        # The data are replaced, so that all parameters may have changed.
         is_named = hasattr(self.bounds, "items")
         if not is_named:
             if y is None:
@@ -537,12 +552,29 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         ----------
         path : str or Path
             File to write.
+
+        Raises
+        ------
+        ValueError
+            If `load` would not restore the optimiser; nothing is written then.
+        TypeError
+            If a parameter is of a kind that JSON does not know; nothing is written then.
+        OSError
+            If the file cannot be written.
         """
         parameters = _persistence.describe_parameters(self.get_params(deep=False))
         state = None
         if self._state is not None:
-            state = self._state.to_json(with_box=self.bounds is None)
-        _persistence.write(path, {"parameters": parameters, "state": state})
+            state = self._current_state().to_json(with_box=self.bounds is None)
+        content = _persistence.as_json({"parameters": parameters, "state": state})
+        try:
+            restored = self._from_content(content)
+            if restored._state is not None and restored.space_.key != self.space_.key:
+                reject("bounds", "made of what JSON keeps", self.bounds)
+        except _persistence.SENSELESS as error:
+            message = f"The optimiser must be one that load restores to be saved; {error}"
+            raise type(error)(message) from error
+        _persistence.write(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -567,14 +599,19 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """
         content = _persistence.read(path)
         try:
-            restored = cls(**_persistence.restore_parameters(content["parameters"]))
-            restored._check_settings()
-            if restored.random_state is not None:
-                check_int(restored.random_state, "random_state")
-            if content["state"] is not None:
-                restored._restore(content["state"])
+            return cls._from_content(content)
         except _persistence.SENSELESS as error:
             raise _persistence.damaged(path, error) from error
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> Self:
+        """The optimiser that `save` described, or raise."""
+        restored = cls(**_persistence.restore_parameters(content["parameters"]))
+        restored._check_settings()
+        if restored.random_state is not None:
+            check_int(restored.random_state, "random_state")
+        if content["state"] is not None:
+            restored._restore(content["state"])
         return restored
 
     def _check_parameters(self) -> None:
@@ -601,10 +638,6 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         check_random_state(self.random_state)
         self._assign(RunState.from_json(content, space, self.n_constraints, self.kernel))
 
-    def _current_space(self) -> Space:
-        """The run's space, before the first ask or tell that of the parameters."""
-        return self._make_space() if self._state is None else self._state.space
-
     def _make_space(self) -> Space:
         if self.bounds is None:
             reject("bounds", "given before ask or tell", None, hint="Only fit can infer them.")
@@ -612,13 +645,21 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         check_kernel(self.kernel, space.n_unit)
         return space
 
-    def _current_state(self, space: Space) -> RunState:
+    def _current_state(self) -> RunState:
         """The run's state, before the first ask or tell a new one."""
-        state = self._new_state(space) if self._state is None else self._state
+        state = self._state
+        if state is None:
+            return self._new_state(self._make_space())
+        check_kernel(self.kernel, state.space.n_unit)
+        hint = "Tell the data to another optimiser, or replace them by fit."
         if self.n_constraints != state.n_constraints:
             accepted = f"{state.n_constraints}, as at the first ask"
-            hint = "Data with other constraints are for another optimiser, or for fit."
             reject("n_constraints", accepted, self.n_constraints, hint=hint)
+        if self.bounds is not None and make_space(self.bounds).key != state.space.key:
+            reject("bounds", "as at the first ask", self.bounds, hint=hint)
+        if not _is_same_seed(self.random_state, self._seeded_by):
+            accepted = f"{self._seeded_by!r}, as at the first ask"
+            reject("random_state", accepted, self.random_state, hint=hint)
         return state
 
     def _new_state(self, space: Space) -> RunState:
@@ -627,9 +668,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
 
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
+        is_new = surrogate is not None and surrogate is not self._surrogate
         self.n_features_in_ = state.space.n_features
         self._surrogate = None  # never that of another state, even if this is interrupted
-        self._state = state
+        self._state, self._seeded_by = state, self.random_state
+        if is_new:
+            self._fitted_with = self._fit_parameters()
         self._surrogate = surrogate
 
     def _encode_for_prediction(self, X: Any) -> FloatArray:
@@ -651,11 +695,20 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         )
         return to_device(fitted, resolve_device(self.device))
 
+    def _fit_parameters(self) -> Any:
+        """What a fit depends on besides the state."""
+        return repr(self.kernel), self.output_transform, str(resolve_device(self.device))
+
+    def _cached_or_fitted(self, state: RunState) -> Surrogate:
+        """The surrogate of the run's state by the present parameters."""
+        if self._surrogate is not None and self._fitted_with == self._fit_parameters():
+            return self._surrogate
+        return self._fit_surrogate(state)
+
     def _fitted(self) -> Surrogate:
-        state = self._fitted_state()
-        if self._surrogate is None:
-            self._surrogate = self._fit_surrogate(state)
-        return self._surrogate
+        surrogate = self._cached_or_fitted(self._fitted_state())
+        self._fitted_with, self._surrogate = self._fit_parameters(), surrogate
+        return surrogate
 
     def _problem(self) -> Problem:
         surrogate = self._fitted()
@@ -665,14 +718,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self, state: RunState, q: int, is_last: bool
     ) -> tuple[FloatArray, RunState, Surrogate | None]:
         """The next q unit points, and the state and the surrogate after the search for them."""
-        n_initial = self.n_initial or max(5, state.space.n_features + 1)
-        n_known = len(state.unit) + len(state.pending)
-        n_design = max(0, min(q, n_initial - n_known)) if state.has_data else q
+        n_design = self._n_design(state, q, is_last)
         design, n_designed = next_design(state, n_design)
-        state = replace(state, n_designed=n_designed)
+        designed = replace(state, n_designed=n_designed)
         if n_design == q:
-            return design, state, self._surrogate
-        surrogate = self._surrogate or self._fit_surrogate(state)
+            return design, designed, self._surrogate
+        surrogate = self._cached_or_fitted(state)
         problem = make_problem(state, surrogate)
         pending = np.concatenate([state.pending, design])
         if len(pending):
@@ -686,5 +737,51 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             plan_pending=state.plan_pending,
             is_myopic=self.acquisition == "eic" or is_last,
         )
-        state = replace(state, plan_pending=plan_pending, next_starts=surrogate.starts)
-        return np.concatenate([design, found]), state, surrogate
+        after = replace(designed, plan_pending=plan_pending, next_starts=surrogate.starts)
+        return np.concatenate([design, found]), after, surrogate
+
+    def _n_design(self, state: RunState, q: int, is_last: bool) -> int:
+        """How many of the next q points belong to the initial design."""
+        if not state.has_data:
+            return q
+        if is_last:  # nothing is left to profit from what a design would teach
+            return 0
+        n_known = len(state.unit) + len(state.pending)
+        return max(0, min(q, self._design_size(state) - n_known))
+
+    def _design_size(self, state: RunState) -> int:
+        return self.n_initial or max(5, state.space.n_features + 1)
+
+    def _warn_of_a_small_budget(self, state: RunState, remaining: int | None) -> None:
+        if remaining is None:
+            return
+        budget, size = len(state.unit) + len(state.pending) + remaining, self._design_size(state)
+        if budget <= size:
+            message = (
+                f"A budget of {budget} evaluations is no larger than the initial design of {size}: "
+                "only the last one uses a model. Set n_initial, or have more evaluations."
+            )
+            warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _is_same_seed(given: Any, before: Any) -> bool:
+    """Whether the parameter ``random_state`` still is the one of before."""
+    is_int = isinstance(given, int | np.integer) and isinstance(before, int | np.integer)
+    return given is before or (is_int and given == before)
+
+
+def _repeats_in_vain(state: RunState, unit: FloatArray, surrogate: Surrogate | None) -> bool:
+    """Whether points are asked for again that are known exactly, as there are no others."""
+    n_values = state.space.n_values
+    before = np.concatenate([state.unit, state.pending])
+    if n_values > len(before) + len(unit):
+        return False
+    n_before, n_after = (
+        len(np.unique(points.round(12), axis=0))
+        for points in (before, np.concatenate([before, unit]))
+    )
+    if n_after < n_values or n_after == n_before + len(unit):
+        return False
+    if surrogate is None:
+        return state.repeats_agree is not False
+    return is_exact(state, surrogate)

@@ -93,10 +93,16 @@ def restore_kernel(description: Any) -> Any:
     return _KERNELS[name](**parameters)
 
 
+def as_json(content: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON file with this content would give back."""
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=_plain_number))
+    return plain
+
+
 def write(path: str | Path, content: dict[str, Any]) -> None:
     """Write a JSON file; the target only changes when all of it could be written."""
     whole = {"format": FORMAT, "version": VERSION, **content}
-    text = json.dumps(with_checksum(json.loads(json.dumps(whole, default=_plain_number))), indent=1)
+    text = json.dumps(with_checksum(whole), indent=1)
     write_atomically(Path(path), lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 

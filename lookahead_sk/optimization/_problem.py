@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,12 @@ from lookahead_sk.optimization._run_state import RunState
 from lookahead_sk.optimization._surrogate import Surrogate
 
 _N_ANCHORS = 4
-_SAME = 1e-6  # distance in the unit cube below which two points are the same
+# Distances in the unit cube.
+_EQUAL = 1e-9  # below it two points are one, evaluated twice
+_SAME = 1e-6  # below it an evaluation of the second point is a repetition
+NEIGHBOURHOOD = 0.01  # what is farther from a pending point is left to others
+# Below this share of the prior standard deviation an expected improvement is rounding.
+_NEGLIGIBLE = 3e-7
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,10 @@ class Problem:
     anchor: Tensor  # (a, d), best data points: where local candidates are drawn
     snap: Callable[[Tensor], Tensor]
     is_free: Tensor  # (d,), coordinates that may move continuously
-    excluded: Tensor | None = None  # (p, d), pending points, and others not to be asked for again
+    known: Tensor | None = None  # (k, d), points whose outputs are known exactly
+    excluded: Tensor | None = None  # (e, d), other points not to be asked for again
+    pending: Tensor | None = None  # (p, d), points whose neighbourhood is left to others
+    all_points: Callable[[], Tensor | None] = field(default=lambda: None)  # (c, d), if they are few
     std_factor: float = 1.0  # factor of the standard deviations in EIC
 
     def log_eic(self, points: Tensor) -> Tensor:
@@ -86,20 +94,57 @@ class Problem:
         return log_eic(at.mean, factor * at.variance.sqrt(), self.incumbent)
 
     def is_excluded(self, points: Tensor) -> Tensor:
-        """Which points (.., d) are excluded, (..)."""
-        if self.excluded is None:
-            return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
-        return (torch.cdist(points, self.excluded, p=math.inf) < _SAME).any(-1)
+        """Which points (.., d) must not be asked for, (..)."""
+        return (
+            _is_near(points, self.known, _EQUAL)
+            | _is_near(points, self.excluded, _SAME)
+            | _is_near(points, self.pending, NEIGHBOURHOOD)
+        )
 
     def allowed(self, points: Tensor) -> Tensor:
-        """The points that are not excluded; all, where a finite space has no others."""
-        is_allowed = ~self.is_excluded(points)
-        return points[is_allowed] if is_allowed.any() else points
+        """The points that are not excluded.
+
+        Where there are none: those of a finite space that nobody evaluates, those that were not
+        evaluated, or all.
+        """
+        free = points[~self.is_excluded(points)]
+        if len(free):
+            return free
+        everywhere = self.all_points()
+        points = points if everywhere is None else everywhere
+        taken = (self.known, self.excluded, self.pending)
+        is_taken = torch.stack([_is_near(points, others, _SAME) for others in taken]).any(0)
+        for is_out in (self.is_excluded(points), is_taken):
+            if not is_out.all():
+                return points[~is_out]
+        return points
 
     def excluding(self, points: Tensor) -> Problem:
-        """The same problem without some points (p, d)."""
-        excluded = points if self.excluded is None else torch.cat([self.excluded, points])
-        return replace(self, excluded=excluded)
+        """The same problem without some points (e, d)."""
+        return replace(self, excluded=_joined(self.excluded, points))
+
+    def is_negligible(self, max_log_eic: float) -> bool:
+        """Whether the largest log EIC is that of a point which promises nothing."""
+        if self.incumbent is None:
+            return max_log_eic < math.log(_NEGLIGIBLE)
+        variance = float(self.posterior.kernel.diag(self.posterior.x[:1])[0, 0])
+        return max_log_eic < math.log(_NEGLIGIBLE) + 0.5 * math.log(variance)
+
+    def away_from_known(self) -> Problem:
+        """The same problem without the neighbourhoods of all points that are known exactly."""
+        return replace(self, pending=_joined(self.pending, self.known))
+
+
+def _joined(points: Tensor | None, more: Tensor | None) -> Tensor | None:
+    both = [some for some in (points, more) if some is not None]
+    return torch.cat(both) if both else None
+
+
+def _is_near(points: Tensor, others: Tensor | None, distance: float) -> Tensor:
+    """Which points (.., d) have another one (o, d) within a distance in every coordinate, (..)."""
+    if others is None:
+        return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
+    return (torch.cdist(points, others, p=math.inf) < distance).any(-1)
 
 
 def make_problem(state: RunState, surrogate: Surrogate) -> Problem:
@@ -111,17 +156,37 @@ def make_problem(state: RunState, surrogate: Surrogate) -> Problem:
         legal = state.space.snap(points.detach().cpu().numpy())
         return torch.as_tensor(legal).to(points)
 
+    def all_points() -> Tensor | None:
+        points = state.space.all_points()
+        return None if points is None else torch.as_tensor(points).to(x)
+
     x = surrogate.posterior.x
-    is_free = torch.as_tensor(state.space.is_continuous).to(x.device)
-    anchor = torch.as_tensor(state.unit[best]).to(x)
-    return Problem(surrogate.posterior, surrogate.incumbent, anchor, snap, is_free)
+    return Problem(
+        surrogate.posterior,
+        surrogate.incumbent,
+        anchor=torch.as_tensor(state.unit[best]).to(x),
+        snap=snap,
+        is_free=torch.as_tensor(state.space.is_continuous).to(x.device),
+        # What is known exactly gains nothing from a second evaluation.
+        known=x if is_exact(state, surrogate) else None,
+        all_points=all_points,
+    )
+
+
+def is_exact(state: RunState, surrogate: Surrogate) -> bool:
+    """Whether a point evaluated again would give the same outputs.
+
+    Points that were evaluated again decide, otherwise the noise that the surrogate has found.
+    """
+    agrees = state.repeats_agree
+    return surrogate.is_exact if agrees is None else agrees
 
 
 def condition_on_pending(problem: Problem, points: Tensor) -> Problem:
     """Condition on pending points as if their outcomes were their posterior means.
 
     A pending point whose mean is feasible also lowers the incumbent. Where nothing promises to be
-    better than that, the pending point itself remains the best: it is excluded.
+    better than that, the best remains close to the pending point: its neighbourhood is left out.
     """
     posterior = problem.posterior
     with torch.no_grad():
@@ -145,4 +210,5 @@ def condition_on_pending(problem: Problem, points: Tensor) -> Problem:
     if holds.any():
         best = float(values[0, holds].min())
         incumbent = best if incumbent is None else min(incumbent, best)
-    return replace(problem.excluding(points), posterior=conditioned, incumbent=incumbent)
+    pending = _joined(problem.pending, points)
+    return replace(problem, pending=pending, posterior=conditioned, incumbent=incumbent)

@@ -10,18 +10,17 @@ import numpy as np
 
 from lookahead_sk._typing import BoolArray, FloatArray
 from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk.optimization._choices import choice_as_json, choice_from_json
+from lookahead_sk.optimization._dimensions import Real
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._map_fit import FitStart
-from lookahead_sk.optimization._space import (
-    Real,
-    Space,
-    choice_as_json,
-    choice_from_json,
-)
+from lookahead_sk.optimization._space import Space
 from lookahead_sk.optimization._transforms import Kind
 
-# A told point this close to a pending one, in parts of the box, is that one, rounded.
-_SAME_POINT = 2e-3
+# In parts of the box: a told point this close to a pending one is that one, rounded.
+_ROUNDED = 0.025
+# And this close if its last decimals agree.
+_COARSELY_ROUNDED = 0.1
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
 _LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
@@ -74,6 +73,18 @@ class RunState:
             return None
         return int(np.where(self.is_feasible, self.outputs[:, 0], np.inf).argmin())
 
+    @property
+    def repeats_agree(self) -> bool | None:
+        """Whether all evaluations of one point gave the same; None while none was repeated."""
+        _, group = np.unique(self.unit.round(12), axis=0, return_inverse=True)
+        order = np.argsort(group, kind="stable")
+        is_repeat = np.diff(group[order]) == 0
+        if not is_repeat.any():
+            return None
+        before, after = self.outputs[order][:-1], self.outputs[order][1:]
+        is_same = (before == after) | (np.isnan(before) & np.isnan(after))
+        return bool(is_same[is_repeat].all())
+
     def with_asked(self, unit: FloatArray) -> Self:
         """After an ask for these points: they are pending."""
         return replace(self.with_pending(unit), n_asked=self.n_asked + 1)
@@ -103,14 +114,13 @@ class RunState:
         RunState
             The new state; told points are no longer pending.
         """
+        points = self.space.canonical(X)
+        told: Any = [*self.told, *points]
         if self.space.names is None:
-            told: Any = np.concatenate([self.told, as_float_array(X, "X")])
-        else:
-            points = X.to_dict("records") if hasattr(X, "to_dict") else X
-            told = [*self.told, *(dict(point) for point in points)]
+            told = np.concatenate([self.told, points])
         pending = self.pending
-        for point in unit:
-            pending = _without_told(pending, point)
+        for place, point in zip(unit, points, strict=True):
+            pending = _without_told(self.space, pending, place, point)
         return replace(
             self,
             told=told,
@@ -208,13 +218,17 @@ def check_outputs(y: Any, n: int, n_constraints: int) -> FloatArray:
     return outputs
 
 
-def _without_told(pending: FloatArray, point: FloatArray) -> FloatArray:
+def _without_told(space: Space, pending: FloatArray, unit: FloatArray, point: Any) -> FloatArray:
     """Pending points less the one that was told, even if it was rounded in between."""
     if not len(pending):
         return pending
-    distance = np.abs(pending - point).max(axis=1)
-    nearest = int(distance.argmin())
-    return np.delete(pending, nearest, axis=0) if distance[nearest] < _SAME_POINT else pending
+    distance = space.distance(pending, unit)
+    is_it = distance < _ROUNDED
+    if not is_it.any():
+        is_it = (distance < _COARSELY_ROUNDED) & space.is_rounded(pending, point)
+    if not is_it.any():
+        return pending
+    return np.delete(pending, int(np.where(is_it, distance, np.inf).argmin()), axis=0)
 
 
 def _box_of(space: Space) -> list[list[float]]:

@@ -1,238 +1,28 @@
-"""The user's search space and the unit cube that the model sees.
-
-A box maps linearly. In a mapping a continuous distribution maps by its distribution function, so
-that ``loguniform`` is searched on a log scale; an integer takes the middle of its cell; a category
-takes one coordinate per choice, the largest wins.
-"""
+"""The user's search space and the unit cube that the model sees; a box maps linearly."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
 from lookahead_sk._typing import BoolArray, FloatArray
 from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk.optimization._choices import copied
+from lookahead_sk.optimization._dimensions import (
+    Dimension,
+    Real,
+    make_dimension,
+    make_real,
+    restore_dimension,
+)
 
-
-class Dimension(Protocol):
-    """One variable."""
-
-    @property
-    def width(self) -> int:
-        """Number of unit coordinates."""
-
-    @property
-    def is_discrete(self) -> bool:
-        """Whether only some unit coordinates stand for a value."""
-
-    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
-        """User values to (n, width) unit coordinates, or raise."""
-
-    def decode(self, unit: FloatArray) -> list[Any]:
-        """(n, width) unit coordinates to user values."""
-
-    def snap(self, unit: FloatArray) -> FloatArray:
-        """Nearest unit coordinates that stand for a value."""
-
-    def describe(self) -> dict[str, Any]:
-        """What `restore` needs, as JSON."""
-
-
-@dataclass(frozen=True)
-class Real:
-    """An interval, searched linearly."""
-
-    low: float
-    high: float
-    width: int = 1
-    is_discrete: bool = False
-
-    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
-        """See `Dimension`."""
-        numbers = as_float_array(values, name)
-        slack = 1e-9 * (self.high - self.low)
-        inside = (numbers >= self.low - slack) & (numbers <= self.high + slack)
-        if not inside.all():
-            reject(name, f"inside [{self.low:g}, {self.high:g}]", float(numbers[~inside][0]))
-        return np.clip((numbers - self.low) / (self.high - self.low), 0.0, 1.0)[:, None]
-
-    def decode(self, unit: FloatArray) -> list[Any]:
-        """See `Dimension`."""
-        values = self.low + unit[:, 0] * (self.high - self.low)
-        return [float(v) for v in np.clip(values, self.low, self.high)]
-
-    def snap(self, unit: FloatArray) -> FloatArray:
-        """See `Dimension`."""
-        return np.clip(unit, 0.0, 1.0)
-
-    def describe(self) -> dict[str, Any]:
-        """See `Dimension`."""
-        return {"kind": "real", "low": self.low, "high": self.high}
-
-
-@dataclass(frozen=True)
-class Continuous:
-    """A frozen continuous distribution of scipy with a bounded support."""
-
-    distribution: Any
-    width: int = 1
-    is_discrete: bool = False
-
-    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
-        """See `Dimension`."""
-        numbers = as_float_array(values, name)
-        low, high = self.distribution.support()
-        slack = 1e-9 * (high - low)
-        inside = (numbers >= low - slack) & (numbers <= high + slack)
-        if not inside.all():
-            reject(name, f"inside [{low:g}, {high:g}]", float(numbers[~inside][0]))
-        return np.asarray(self.distribution.cdf(numbers), dtype=float)[:, None]
-
-    def decode(self, unit: FloatArray) -> list[Any]:
-        """See `Dimension`."""
-        low, high = self.distribution.support()
-        values = np.clip(self.distribution.ppf(np.clip(unit[:, 0], 0.0, 1.0)), low, high)
-        return [float(v) for v in values]
-
-    def snap(self, unit: FloatArray) -> FloatArray:
-        """See `Dimension`."""
-        return np.clip(unit, 0.0, 1.0)
-
-    def describe(self) -> dict[str, Any]:
-        """See `Dimension`."""
-        return {"kind": "continuous", **_describe_distribution(self.distribution)}
-
-
-@dataclass(frozen=True)
-class Integer:
-    """The integers from low to high, both included."""
-
-    low: int
-    high: int
-    distribution: Any
-    width: int = 1
-    is_discrete: bool = True
-
-    @property
-    def _n(self) -> int:
-        return self.high - self.low + 1
-
-    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
-        """See `Dimension`."""
-        numbers = as_float_array(values, name)
-        legal = (numbers == np.round(numbers)) & (numbers >= self.low) & (numbers <= self.high)
-        if not legal.all():
-            accepted = f"an integer in [{self.low}, {self.high}]"
-            reject(name, accepted, float(numbers[~legal][0]))
-        return ((numbers - self.low + 0.5) / self._n)[:, None]
-
-    def decode(self, unit: FloatArray) -> list[Any]:
-        """See `Dimension`."""
-        return [int(v) for v in self.low + self._cell(unit[:, 0])]
-
-    def snap(self, unit: FloatArray) -> FloatArray:
-        """See `Dimension`."""
-        return (self._cell(unit) + 0.5) / self._n
-
-    def _cell(self, unit: FloatArray) -> FloatArray:
-        return np.clip(np.floor(unit * self._n), 0, self._n - 1)
-
-    def describe(self) -> dict[str, Any]:
-        """See `Dimension`."""
-        return {"kind": "integer", **_describe_distribution(self.distribution)}
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """A list of choices, one coordinate per choice."""
-
-    choices: tuple[Any, ...]
-    is_discrete: bool = True
-
-    @property
-    def width(self) -> int:
-        """One coordinate per choice."""
-        return len(self.choices)
-
-    def encode(self, values: Sequence[Any], name: str) -> FloatArray:
-        """See `Dimension`."""
-        unit = np.zeros((len(values), self.width))
-        for row, value in enumerate(values):
-            matches = [i for i, c in enumerate(self.choices) if _same(c, value)]
-            if not matches:
-                reject(name, "one of " + ", ".join(map(repr, self.choices)), value)
-            unit[row, matches[0]] = 1.0
-        return unit
-
-    def decode(self, unit: FloatArray) -> list[Any]:
-        """See `Dimension`."""
-        return [self.choices[i] for i in unit.argmax(axis=1)]
-
-    def snap(self, unit: FloatArray) -> FloatArray:
-        """See `Dimension`."""
-        return np.eye(self.width)[unit.argmax(axis=1)]
-
-    def describe(self) -> dict[str, Any]:
-        """See `Dimension`."""
-        return {"kind": "categorical", "choices": [choice_as_json(c) for c in self.choices]}
-
-
-def choice_as_json(choice: Any) -> Any:
-    """A choice as JSON that `choice_from_json` reads as the same type."""
-    if isinstance(choice, tuple):
-        return {"tuple": [choice_as_json(c) for c in choice]}
-    if isinstance(choice, list):
-        return [choice_as_json(c) for c in choice]
-    if isinstance(choice, np.generic):
-        return choice.item()
-    if choice is not None and not isinstance(choice, bool | int | float | str):
-        accepted = "made of numbers, strings, None, tuples and lists to be saved"
-        return reject("bounds", f"choices {accepted}", choice)
-    return choice
-
-
-def choice_from_json(value: Any) -> Any:
-    """The choice that `choice_as_json` wrote."""
-    if isinstance(value, dict):
-        return tuple(choice_from_json(v) for v in value["tuple"])
-    if isinstance(value, list):
-        return [choice_from_json(v) for v in value]
-    return value
-
-
-def _same(choice: Any, value: Any) -> bool:
-    return (
-        choice is value
-        or (type(choice) is type(value) and choice == value)
-        or (
-            isinstance(choice, int | float)
-            and isinstance(value, int | float | np.number)
-            and not isinstance(choice, bool)
-            and not isinstance(value, bool)
-            and (choice == value or (math.isnan(choice) and math.isnan(value)))
-        )
-    )
-
-
-def _distinct(choices: list[Any]) -> tuple[Any, ...]:
-    """The choices without repetitions: of two that are the same only one can be told."""
-    kept: list[Any] = []
-    for choice in choices:
-        if not any(_same(other, choice) for other in kept):
-            kept.append(choice)
-    return tuple(kept)
-
-
-def _describe_distribution(distribution: Any) -> dict[str, Any]:
-    return {
-        "name": distribution.dist.name,
-        "args": [float(a) for a in distribution.args],
-        "kwds": {k: float(v) for k, v in distribution.kwds.items()},
-    }
+_SAME_VALUE = 1e-12  # in the unit cube, what rounding makes of a discrete value
+_MOST_NUMBERS = 2**16  # of all points of a finite space together
 
 
 @dataclass(frozen=True)
@@ -253,6 +43,16 @@ class Space:
         return sum(dimension.width for dimension in self.dimensions)
 
     @property
+    def key(self) -> Any:
+        """The same for spaces that mean the same."""
+        return self.names, tuple(dimension.key for dimension in self.dimensions)
+
+    @property
+    def n_values(self) -> float:
+        """Number of points, infinite where a variable is continuous."""
+        return math.prod(float(dimension.n_values) for dimension in self.dimensions)
+
+    @property
     def is_continuous(self) -> BoolArray:
         """Which unit coordinates may move freely, (n_unit,)."""
         flags = [[not d.is_discrete] * d.width for d in self.dimensions]
@@ -266,12 +66,15 @@ class Space:
 
     def encode(self, x: Any) -> FloatArray:
         """User points to (n, n_unit), or raise for a point outside the space."""
-        rows = self._columns(x)
-        parts = [
-            dimension.encode(column, f"X[{self._label(j)}]")
-            for j, (dimension, column) in enumerate(zip(self.dimensions, rows, strict=True))
-        ]
-        return np.concatenate(parts, axis=1)
+        columns = self._columns(x)
+        return np.concatenate([d.encode(*column) for d, column in columns], axis=1)
+
+    def canonical(self, x: Any) -> Any:
+        """User points as `decode` would write them, or raise for a point outside the space."""
+        columns = [d.canonical(*column) for d, column in self._columns(x)]
+        if self.names is None:
+            return np.array(columns, dtype=float).T.reshape(-1, self.n_features)
+        return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def decode(self, unit: FloatArray) -> Any:
         """(n, n_unit) to an (n, d) array, or a list of dicts for named variables."""
@@ -283,10 +86,53 @@ class Space:
             return np.array(columns, dtype=float).T.reshape(len(unit), self.n_features)
         return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
+    def copy(self, told: Any) -> Any:
+        """Points that whoever gets them may change."""
+        if self.names is None:
+            return told.copy()
+        return [{name: copied(value) for name, value in point.items()} for point in told]
+
+    def distance(self, unit: FloatArray, point: FloatArray) -> FloatArray:
+        """From unit points (n, n_unit) to one (n_unit,), (n,); infinite between other choices."""
+        away = np.abs(unit - point)
+        is_other = (away > _SAME_VALUE) & ~self.is_continuous
+        return np.where(is_other, np.inf, away).max(axis=1)
+
+    def is_rounded(self, unit: FloatArray, point: Any) -> BoolArray:
+        """Which unit points (n, n_unit) a user may have rounded to a point, (n,).
+
+        Parameters
+        ----------
+        unit : ndarray of shape (n, n_unit)
+            Points of the unit cube.
+        point : ndarray of shape (d,) or dict
+            A point in the user's units: its decimals say how far it was rounded.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Whether every continuous value is, to those decimals, that of the point.
+        """
+        is_it = np.ones(len(unit), dtype=bool)
+        for j, (dimension, part) in enumerate(zip(self.dimensions, self._split(unit), strict=True)):
+            if not dimension.is_discrete:
+                value = point[j if self.names is None else self.names[j]]
+                is_it &= np.abs(np.array(dimension.decode(part)) - value) <= _half_unit(value)
+        return is_it
+
     def snap(self, unit: FloatArray) -> FloatArray:
         """Nearest unit points that stand for values."""
         parts = zip(self.dimensions, self._split(unit), strict=True)
         return np.concatenate([dimension.snap(part) for dimension, part in parts], axis=1)
+
+    def all_points(self) -> FloatArray | None:
+        """Every point of a finite space, (c, n_unit); None for a space that is not small."""
+        if self.n_values * self.n_unit > _MOST_NUMBERS:
+            return None
+        columns = [dimension.all_values() for dimension in self.dimensions]
+        index = np.indices([len(column) for column in columns]).reshape(len(columns), -1)
+        parts = [column[i] for column, i in zip(columns, index, strict=True)]
+        return np.concatenate(parts, axis=1)
 
     def _split(self, unit: FloatArray) -> list[FloatArray]:
         ends = np.cumsum([d.width for d in self.dimensions])[:-1]
@@ -295,21 +141,44 @@ class Space:
     def _label(self, j: int) -> str:
         return f":, {j}" if self.names is None else repr(self.names[j])
 
-    def _columns(self, x: Any) -> list[Sequence[Any]]:
+    def _columns(self, x: Any) -> list[tuple[Dimension, tuple[Sequence[Any], str]]]:
+        """Each variable with its values and their name."""
         if self.names is None:
             array = as_float_array(x, "X", ndim=2)
             if array.shape[1] != self.n_features:
                 reject("X", f"an array of shape (n, {self.n_features})", f"shape {array.shape}")
             if not np.isfinite(array).all():
                 reject("X", "finite", float(array[~np.isfinite(array)][0]))
-            return list(array.T)
-        points = x.to_dict("records") if hasattr(x, "to_dict") else x
-        if isinstance(points, Mapping) or not isinstance(points, Sequence | np.ndarray):
-            reject("X", "a list of dicts", x, kind=TypeError)
-        for point in points:
-            if not isinstance(point, Mapping) or set(point) != set(self.names):
-                reject("X", f"a list of dicts with keys {list(self.names)}", point)
-        return [[point[name] for point in points] for name in self.names]
+            columns: list[Sequence[Any]] = list(array.T)
+        else:
+            points = _read_points(x, self.names)
+            columns = [[point[name] for point in points] for name in self.names]
+        labels = [f"X[{self._label(j)}]" for j in range(self.n_features)]
+        return list(zip(self.dimensions, zip(columns, labels, strict=True), strict=True))
+
+
+def _half_unit(value: float) -> float:
+    """Half of the last decimal place that a number is written with, and a bit."""
+    exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
+    return 0.5000001 * 10.0 ** int(exponent)
+
+
+def _read_points(x: Any, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    """Points as dicts with these keys, or raise."""
+    if hasattr(x, "to_dicts"):  # a polars DataFrame
+        x = x.to_dicts()
+    elif hasattr(x, "to_dict") and np.ndim(x) == 2:
+        x = x.to_dict("records")
+    if isinstance(x, Mapping) or hasattr(x, "to_dict"):
+        hint = "A single point is told as [point]."
+        reject("X", "a list of dicts", type(x).__name__, kind=TypeError, hint=hint)
+    if isinstance(x, str) or not isinstance(x, Sequence | np.ndarray):
+        reject("X", "a list of dicts", x, kind=TypeError)
+    points = [point.to_dict() if hasattr(point, "to_dict") else point for point in x]
+    for point in points:
+        if not isinstance(point, Mapping) or set(point) != set(names):
+            reject("X", f"a list of dicts with keys {list(names)}", point)
+    return points
 
 
 def make_space(bounds: Any) -> Space:
@@ -343,34 +212,22 @@ def make_space(bounds: Any) -> Space:
     if isinstance(bounds, Mapping):
         if not bounds:
             reject("bounds", "a mapping with at least one variable", bounds)
+        for name in bounds:
+            if not isinstance(name, str):
+                reject("bounds", "a mapping with names that are strings", name, kind=TypeError)
         names = tuple(str(name) for name in bounds)
-        return Space(tuple(_dimension(name, spec) for name, spec in bounds.items()), names)
+        return Space(tuple(make_dimension(str(n), spec) for n, spec in bounds.items()), names)
     box = as_float_array(bounds, "bounds")
     if box.ndim != 2 or box.shape[1] != 2 or not len(box):
         reject("bounds", "an array of shape (d, 2) with d >= 1", f"shape {box.shape}")
-    return Space(tuple(_real(j, low, high) for j, (low, high) in enumerate(box)))
+    return Space(tuple(make_real(str(j), low, high) for j, (low, high) in enumerate(box)))
 
 
 def restore_bounds(description: Any) -> Any:
     """The ``bounds`` parameter that `describe_bounds` wrote."""
     if description is None or isinstance(description, list):
         return description
-    return {name: _restore_dimension(entry) for name, entry in description.items()}
-
-
-def _restore_dimension(entry: dict[str, Any]) -> Any:
-    import scipy.stats
-
-    if entry["kind"] == "real":
-        return (entry["low"], entry["high"])
-    if entry["kind"] == "categorical":
-        return [choice_from_json(value) for value in entry["choices"]]
-    # Only a distribution: scipy.stats holds functions too, one of which runs files as tests.
-    family = getattr(scipy.stats, str(entry["name"]), None)
-    if not isinstance(family, scipy.stats.rv_continuous | scipy.stats.rv_discrete):
-        reject("bounds", "made of distributions of scipy.stats", entry["name"])
-    kwds = {str(name): float(value) for name, value in entry["kwds"].items()}
-    return family(*(float(value) for value in entry["args"]), **kwds)
+    return {name: restore_dimension(entry) for name, entry in description.items()}
 
 
 def describe_bounds(bounds: Any) -> Any:
@@ -381,44 +238,6 @@ def describe_bounds(bounds: Any) -> Any:
         return np.asarray(bounds, dtype=float).tolist()
     dimensions = make_space(bounds).dimensions
     return {str(n): d.describe() for n, d in zip(bounds, dimensions, strict=True)}
-
-
-def _real(label: Any, low: float, high: float) -> Real:
-    low, high = float(low), float(high)  # NumPy's numbers would warn below
-    if not (math.isfinite(low) and math.isfinite(high)):
-        got = f"low={low:g}, high={high:g} for dimension {label}"
-        raise ValueError(f"bounds must be finite; got {got}.")
-    if low >= high:
-        got = f"low={low:g}, high={high:g} for dimension {label}"
-        raise ValueError(f"bounds must have low < high; got {got}.")
-    if not (math.isfinite(high - low) and math.isfinite(1 / (high - low))):
-        got = f"low={low:g}, high={high:g} for dimension {label}"
-        raise ValueError(f"bounds must be apart by a number with an inverse; got {got}.")
-    return Real(low, high)
-
-
-def _dimension(name: str, spec: Any) -> Dimension:
-    if hasattr(spec, "dist") and hasattr(spec, "support"):
-        return _from_distribution(name, spec)
-    if isinstance(spec, tuple) and len(spec) == 2:
-        if any(isinstance(end, bool | str) or end is None for end in spec):
-            hint = "Choices are given as a list."
-            reject(f"bounds[{name!r}]", "two numbers, low and high", spec, hint=hint)
-        low, high = as_float_array(spec, f"bounds[{name!r}]")
-        return _real(repr(name), low, high)
-    if isinstance(spec, list) and spec:
-        return Categorical(_distinct(spec))
-    accepted = "(low, high), a frozen scipy.stats distribution or a list of choices"
-    return reject(f"bounds[{name!r}]", accepted, spec, kind=TypeError)
-
-
-def _from_distribution(name: str, spec: Any) -> Dimension:
-    low, high = spec.support()
-    if not (math.isfinite(low) and math.isfinite(high)):
-        reject(f"bounds[{name!r}]", "a distribution with a bounded support", f"[{low}, {high}]")
-    if hasattr(spec.dist, "pmf"):
-        return Integer(int(low), int(high), spec)
-    return Continuous(spec)
 
 
 def spanned_box(X: FloatArray) -> FloatArray:

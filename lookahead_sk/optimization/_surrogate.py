@@ -60,6 +60,13 @@ class Surrogate:
     incumbent: float | None  # model units
     n_iter: int  # of the hyper-parameters, over all outputs
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the noise of every output is too small to matter."""
+        prior = self.posterior.kernel.diag(self.posterior.x[:1])[:, 0].cpu().numpy()
+        n = len(self.transforms)  # without "it runs"
+        return bool((self.noise[:n] <= _EXACT_NOISE * prior[:n]).all())
+
 
 def fit_surrogate(
     x: FloatArray,

@@ -28,6 +28,7 @@ from lookahead_sk import ConstrainedSearchCV
             constraints={"mean_fit_time": (None, 60.0)},
             error_score="raise",
             n_iter=2,
+            n_initial=1,
             cv=2,
             random_state=0,
         )
@@ -91,6 +92,7 @@ def test_metadata_is_routed_to_fit_scorers_and_splitter(cancer):
             objective=scorer,
             constraints={"mean_score_time": (None, 60.0)},
             n_iter=2,
+            n_initial=1,
             cv=GroupKFold(2),
             random_state=0,
         )
@@ -111,6 +113,7 @@ def test_weights_reach_the_scorers_without_routing(make_search, cancer):
         objective="accuracy",
         constraints={"recall": (None, 0.01)},
         n_iter=2,
+        n_initial=1,
         cv=2,
         random_state=0,
     )
@@ -137,17 +140,19 @@ def test_a_function_that_computes_one_metric(make_search, cancer):
         return model.score(X, y)
 
     limits = {"mean_test_score": (0.5, None)}
-    search = make_search(scoring=hits, objective=None, constraints=limits, n_iter=3).fit(*cancer)
+    search = make_search(
+        scoring=hits, objective=None, constraints=limits, n_iter=3, n_initial=1
+    ).fit(*cancer)
     assert search.best_score_ == search.cv_results_["mean_test_score"].max()
 
 
 def test_verbose_shows_a_bar_and_no_lines(make_search, cancer, capsys):
-    make_search(n_iter=3, verbose=1).fit(*cancer)
+    make_search(n_iter=3, n_initial=1, verbose=1).fit(*cancer)
     out, err = capsys.readouterr()
     assert out == ""
     assert "3/3" in err
     assert "feasible" in err
-    make_search(n_iter=3, verbose=2).fit(*cancer)
+    make_search(n_iter=3, n_initial=1, verbose=2).fit(*cancer)
     assert "Fitting 3 folds" in capsys.readouterr().out
 
 
@@ -180,7 +185,9 @@ def test_scikit_learns_progress_bar_runs(make_search, cancer):
     pytest.importorskip("rich")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        make_search(constraints=None, n_iter=2).set_callbacks(ProgressBar()).fit(*cancer)
+        make_search(constraints=None, n_iter=2, n_initial=1).set_callbacks(ProgressBar()).fit(
+            *cancer
+        )
 
 
 def test_it_has_an_html_picture(make_search):

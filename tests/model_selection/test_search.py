@@ -106,7 +106,7 @@ def test_without_constraints_it_maximises():
 
 def test_columns_are_those_of_randomized_search_and_two_more(make_search, cancer):
     scoring = {"accuracy": "accuracy", "roc_auc": "roc_auc"}
-    common = {"scoring": scoring, "cv": 3, "n_iter": 5, "random_state": 0}
+    common = {"scoring": scoring, "cv": 3, "n_iter": 6, "random_state": 0}
     search = make_search(**common, constraints={"roc_auc": (0.5, None)}, return_train_score=True)
     search.fit(*cancer)
     theirs = RandomizedSearchCV(
@@ -119,7 +119,7 @@ def test_columns_are_those_of_randomized_search_and_two_more(make_search, cancer
 
 def test_a_single_metric_has_the_columns_of_a_single_metric(make_search, cancer):
     limits = {"mean_fit_time": (None, 60.0), "mean_test_score": (0.1, None)}
-    search = make_search(objective=None, constraints=limits, n_iter=3).fit(*cancer)
+    search = make_search(objective=None, constraints=limits, n_iter=3, n_initial=1).fit(*cancer)
     theirs = RandomizedSearchCV(search.estimator, search.param_distributions, n_iter=2, cv=3)
     assert set(search.cv_results_) == {
         *theirs.fit(*cancer).cv_results_,
@@ -128,7 +128,7 @@ def test_a_single_metric_has_the_columns_of_a_single_metric(make_search, cancer)
     }
     assert not search.multimetric_
     named = make_search(objective=None, scoring="accuracy", constraints={"accuracy": (0.1, None)})
-    assert "mean_test_score" in named.set_params(n_iter=2).fit(*cancer).cv_results_
+    assert "mean_test_score" in named.set_params(n_iter=2, n_initial=1).fit(*cancer).cv_results_
 
 
 def without_times(results):
@@ -160,7 +160,7 @@ def test_every_candidate_sees_the_same_splits():
     seen = []
     X = np.arange(12.0).reshape(-1, 1)
     cv = KFold(2, shuffle=True)  # another shuffle at every split
-    search_step(estimator=Spy(), cv=cv, n_iter=4, refit=False).fit(X, DATA[1])
+    search_step(estimator=Spy(), cv=cv, n_iter=4, n_initial=1, refit=False).fit(X, DATA[1])
     assert len(seen) == 8
     assert len(set(seen)) == 2
 
@@ -210,7 +210,7 @@ def test_error_score_raise_raises_and_changes_nothing():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 def test_if_all_candidates_fail_the_error_is_scikit_learns():
     with pytest.raises(ValueError, match="All the 2 fits failed"):
-        search_step(estimator=Step(fails_above=-1), n_iter=3).fit(*DATA)
+        search_step(estimator=Step(fails_above=-1), n_iter=3, n_initial=1).fit(*DATA)
 
 
 def test_if_nothing_is_feasible_it_says_so_and_does_not_refit():
@@ -292,7 +292,9 @@ def lambda_free_leaves(model, X, y):
 
 def test_it_continues_an_earlier_search():
     first = search_step(n_iter=8, acquisition="eic").fit(*DATA)
-    second = search_step(n_iter=4, acquisition="eic", initial_results=first.cv_results_)
+    second = search_step(
+        n_iter=4, n_initial=1, acquisition="eic", initial_results=first.cv_results_
+    )
     second.fit(*DATA)
     results = second.cv_results_
     assert results["params"][:8] == first.cv_results_["params"]
@@ -362,7 +364,7 @@ def test_bad_parameters_are_named(parameters, error, message):
 
 
 def test_it_is_cloned_pickled_and_not_fitted_before_fit(make_search, cancer):
-    search = make_search(n_iter=3)
+    search = make_search(n_iter=3, n_initial=1)
     assert clone(search).get_params().keys() == search.get_params().keys()
     with pytest.raises(NotFittedError):
         search.predict(cancer[0])

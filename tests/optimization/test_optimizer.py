@@ -366,7 +366,7 @@ def test_the_exploit_step_repeats_no_evaluation():
     optimizer = TwoStepConstrainedBO([(0.0, 1.0)], random_state=0, **FAST).tell(x, y)
     problem = optimizer._problem()
     options = replace(optimizer.get_search_options(), exploit_min_eic_share=1e-300)
-    exploiting, _ = greedy_batch(problem, options, 1, seed=0, exploits=True)
+    exploiting, _, _ = greedy_batch(problem, options, 1, seed=0, exploits=True)
     assert np.abs(x - exploiting.numpy()).min() > 1e-6
     unlimited = replace(problem, std_factor=options.exploit_std_factor)
     corner, _ = maximize_eic(unlimited, options, seed=0)

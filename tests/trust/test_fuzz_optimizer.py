@@ -1,6 +1,7 @@
 """Ask and tell in any order against a second, plain account of the protocol; any search space."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -19,11 +20,23 @@ from scipy.stats import loguniform, randint, uniform
 
 from lookahead_sk import TwoStepConstrainedBO
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Every point of the search space"),
+    pytest.mark.filterwarnings("ignore:A budget of"),
+]
 FAST = {"n_fantasies": 4, "n_restarts": 1, "max_iter": 1, "n_initial": 4}
-SAME = 2e-3  # of the box: a told point this close to a pending one is that one, rounded
+# Of the box: a told point this close to a pending one is that one, rounded; and this close if its
+# decimals agree.
+SAME, SAME_DECIMALS = 0.025, 0.1
 OUTPUT = st.one_of(
     st.floats(-5, 5), st.just(math.nan), st.sampled_from([0.0, 1e-12, -1e12, 1e12, 1e100])
 )
+
+
+def rounds(value, told):
+    """Whether a number is another one when it is written with as many decimals."""
+    last = Decimal(1).scaleb(Decimal(repr(float(told))).normalize().as_tuple().exponent)
+    return abs(Decimal(float(value)) - Decimal(repr(float(told)))) <= last / 2
 
 
 class Box:
@@ -37,6 +50,9 @@ class Box:
     def distance(self, one, other):
         (a, b), (c, d) = one, other
         return max(abs(a - c) / 4.0, abs(b - d) / 0.5)
+
+    def rounds(self, one, told):
+        return all(map(rounds, one, told))
 
     def plain(self, points):
         return [tuple(row) for row in np.asarray(points).tolist()]
@@ -56,6 +72,9 @@ class Named:
 
     def distance(self, one, other):
         return abs(one[0] - other[0]) if one[1:] == other[1:] else 1.0
+
+    def rounds(self, one, told):
+        return rounds(one[0], told[0])
 
     def plain(self, points):
         return [(p["x"], p["n"], self.place(p["c"])) for p in points]
@@ -96,9 +115,13 @@ class Protocol(RuleBasedStateMachine):
     def settle(self, point):
         if self.pending:
             distances = [self.space.distance(point, other) for other in self.pending]
-            nearest = int(np.argmin(distances))
-            if distances[nearest] < SAME:
-                del self.pending[nearest]
+            near = [i for i, away in enumerate(distances) if away < SAME] or [
+                i
+                for i, away in enumerate(distances)
+                if away < SAME_DECIMALS and self.space.rounds(self.pending[i], point)
+            ]
+            if near:
+                del self.pending[min(near, key=lambda i: distances[i])]
 
     def tell(self, points, data):
         rows = [
