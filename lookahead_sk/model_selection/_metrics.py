@@ -31,6 +31,13 @@ class Metrics:
     is_opaque: bool  # a function computes them: names are known after its first call
 
     @property
+    def names(self) -> list[str]:
+        """Metrics whose columns are known before the first fit."""
+        if self.is_opaque:
+            return [self.objective]
+        return ["score"] if self.scorers is None else [*self.scorers._scorers]
+
+    @property
     def n_constraints(self) -> int:
         """Closed ends of all limits."""
         return sum(len([*limit.excesses(_NOTHING)]) for limit in self.limits)

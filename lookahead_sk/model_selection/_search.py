@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,10 +11,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from lookahead_sk._validation import check_choice, check_int
+from lookahead_sk._validation import check_choice, check_int, reject
 from lookahead_sk.model_selection._limits import NoFeasibleCandidateWarning
 from lookahead_sk.model_selection._metrics import Metrics, read_metrics
 from lookahead_sk.model_selection._proposals import Proposals, read_distributions
+from lookahead_sk.model_selection._results_file import check_writable, read_file
 from lookahead_sk.model_selection._search_state import Results, SearchState
 from lookahead_sk.model_selection._sklearn import (
     BaseSearchCV,
@@ -21,8 +23,9 @@ from lookahead_sk.model_selection._sklearn import (
     _routing_enabled,
     process_routing,
 )
-from lookahead_sk.model_selection._warm_start import check_results
+from lookahead_sk.model_selection._warm_start import joined, read_results
 from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._space import make_space
 
 
 class _SameSplits:
@@ -74,8 +77,14 @@ class ConstrainedSearchCV(BaseSearchCV):
         How the next candidate is chosen, see `TwoStepConstrainedBO`.
     initial_results : dict, default=None
         ``cv_results_`` of an earlier search with the same metrics and splits, also of another
-        class. Its candidates come first in ``cv_results_``, may be the best, and are not evaluated
-        again; ``n_iter`` counts new candidates only.
+        class, and a DataFrame of them, also from a CSV file. Its candidates come first in
+        ``cv_results_``, may be the best, and are not evaluated again; ``n_iter`` counts new
+        candidates only.
+    results_file : str or Path, default=None
+        File to which the candidates of every batch are appended when it has finished: JSON, one
+        line each. A search that was killed is continued by running it again: candidates in the
+        file are taken over as those of ``initial_results`` are, and count towards ``n_iter``; one
+        more is evaluated at least.
     scoring : str, callable, list, tuple or dict, default=None
         Metrics to compute, as in `RandomizedSearchCV`; those that ``objective`` and ``constraints``
         name by a scorer are added.
@@ -125,6 +134,9 @@ class ConstrainedSearchCV(BaseSearchCV):
         Seconds of the refit.
     multimetric_ : bool
         Whether several metrics were computed.
+    partial_results_ : dict
+        ``cv_results_`` of the batches that had finished when `fit` was interrupted or failed, to be
+        continued as ``initial_results``; missing otherwise.
     classes_ : ndarray
         Of ``best_estimator_``, if it is a classifier.
     n_features_in_ : int
@@ -186,6 +198,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         n_initial: int | None = None,
         acquisition: str = "two_step",
         initial_results: Any = None,
+        results_file: str | Path | None = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: Any = True,
@@ -204,6 +217,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         self.n_initial = n_initial
         self.acquisition = acquisition
         self.initial_results = initial_results
+        self.results_file = results_file
         self.random_state = random_state
         super().__init__(
             estimator=estimator,
@@ -240,13 +254,18 @@ class ConstrainedSearchCV(BaseSearchCV):
             If a parameter is invalid, or all fits of all candidates failed.
         """
         metrics = self._check_parameters()
+        state = self._make_state(metrics)
         before = dict(vars(self))
-        self._prepare(metrics)
+        before.pop("partial_results_", None)
+        self._prepare(state)
         try:
             super().fit(X, y, **params)
         except BaseException:
+            partial = state.partial(super()._format_results)
             self.__dict__.clear()  # a call that fails changes nothing
             self.__dict__.update(before)
+            if partial is not None:
+                self.partial_results_ = partial
             raise
         state = self._search_state
         self.refit, self.verbose = before["refit"], before["verbose"]
@@ -255,16 +274,32 @@ class ConstrainedSearchCV(BaseSearchCV):
         self._describe_best(state)
         return self
 
-    def _prepare(self, metrics: Metrics) -> None:
+    def _make_state(self, metrics: Metrics) -> SearchState:
+        """The state before the first batch, or raise for results that cannot be continued."""
+        space = make_space(read_distributions(self.param_distributions))
+        path = None if self.results_file is None else Path(self.results_file)
+        if path is not None:
+            check_writable(space)
+        earlier = [self.initial_results, None if path is None else read_file(path)]
+        columns = [f"mean_test_{metrics.objective}", *(x.column for x in metrics.limits)]
+        tables = [read_results(table, space, columns) for table in earlier if table is not None]
+        n_in_file = len(tables[-1]["params"]) if earlier[-1] is not None else 0
+        return SearchState(metrics, joined(tables), self.error_score, path, n_in_file)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether a fit has ended."""
+        return "cv_results_" in vars(self)
+
+    def _prepare(self, state: SearchState) -> None:
         """Set what only lives during a fit."""
         for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
             delattr(self, name)
-        self._search_state = SearchState(metrics, self.initial_results, self.error_score)
+        self._search_state = state
         self._has_bar = self.verbose > 0
         self._refits_infeasible = callable(self.refit) or self.refit == "always"
         # scikit-learn decides by ``refit`` whether to refit; here it depends on the results too.
         if self.refit and not callable(self.refit):
-            self.refit = metrics.objective
+            self.refit = state.metrics.objective
         self.verbose = max(0, int(self.verbose) - 1)
 
     def score(self, X: Any, y: Any = None, **params: Any) -> float:
@@ -316,11 +351,9 @@ class ConstrainedSearchCV(BaseSearchCV):
         check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
         if not (isinstance(self.refit, bool | np.bool_) or callable(self.refit)):
             check_choice(self.refit, "refit", (True, False, "always"))
-        metrics = self._read_metrics()
-        if self.initial_results is not None:
-            columns = [f"mean_test_{metrics.objective}", *(x.column for x in metrics.limits)]
-            check_results(self.initial_results, columns)
-        return metrics
+        if self.results_file is not None and not isinstance(self.results_file, str | Path):
+            reject("results_file", "a path or None", self.results_file, kind=TypeError)
+        return self._read_metrics()
 
     def _read_metrics(self) -> Metrics:
         return read_metrics(
@@ -342,14 +375,16 @@ class ConstrainedSearchCV(BaseSearchCV):
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Evaluate batches of candidates, each planned with the results of all before it."""
         state, cv = self._search_state, _SameSplits(self._checked_cv_orig)
+        state.check_earlier(self.n_splits_, has_train_scores=bool(self.return_train_score))
         proposals = self._make_proposals()
-        n_batches = -(-self.n_iter // self.batch_size)
+        n_iter = max(1, self.n_iter - state.n_in_file)
+        n_batches = -(-n_iter // self.batch_size)
         search = callback_ctx.subcontext(task_name="search", max_subtasks=n_batches)
         search.call_on_fit_task_begin(estimator=self)
         n_done, stops = 0, False
-        with tqdm(total=self.n_iter, disable=not self._has_bar, desc="search") as bar:
-            while n_done < self.n_iter and not stops:
-                left = self.n_iter - n_done
+        with tqdm(total=n_iter, disable=not self._has_bar, desc="search") as bar:
+            while n_done < n_iter and not stops:
+                left = n_iter - n_done
                 candidates = proposals.propose(min(self.batch_size, left), remaining=left)
                 if not candidates:
                     message = f"The search space has only {n_done} candidates, n_iter={self.n_iter}"
@@ -383,9 +418,10 @@ class ConstrainedSearchCV(BaseSearchCV):
             random_state=int(seeds[0]),
         )
         proposals = Proposals(optimizer, int(seeds[1]))
-        if self.initial_results is not None:
-            known = self.initial_results["params"]
-            proposals.record(known, self._search_state.outputs(self.initial_results, len(known)))
+        earlier = self._search_state.earlier
+        if earlier is not None:
+            known = earlier["params"]
+            proposals.record(known, self._search_state.outputs(earlier, len(known)))
         return proposals
 
     @staticmethod

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import as_float_array, reject
 from lookahead_sk.model_selection._failures import BatchLog, failed_candidates, is_all_failed
 from lookahead_sk.model_selection._limits import column_of, excess_table, violation_of
 from lookahead_sk.model_selection._metrics import Metrics
-from lookahead_sk.model_selection._warm_start import prepend
+from lookahead_sk.model_selection._results_file import append, append_rows
+from lookahead_sk.model_selection._warm_start import check_columns, prepend
 
 Results = dict[str, Any]
 
@@ -28,12 +31,25 @@ class SearchState:
         ``cv_results_`` to continue.
     error_score : "raise" or float
         Score of a failed fit.
+    path : Path or None
+        File to which finished candidates are appended.
+    n_in_file : int
+        Candidates that it has already.
     """
 
-    def __init__(self, metrics: Metrics, earlier: Any, error_score: Any) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        earlier: Any,
+        error_score: Any,
+        path: Path | None = None,
+        n_in_file: int = 0,
+    ) -> None:
         self.metrics = metrics
         self.earlier = earlier
         self.error_score = error_score
+        self.path = path
+        self.n_in_file = n_in_file
         self.batch_log = BatchLog()
         self.latest: Results = {}
         self._fits: tuple[Any, ...] = ()
@@ -48,9 +64,33 @@ class SearchState:
             if self.error_score == "raise" or not is_all_failed(error):
                 raise
             self.batch_log.add_failed(candidates, error)
+            if self.path is not None:
+                append_rows(self.path, [{"params": dict(params)} for params in candidates])
             return None
         self.batch_log.add_evaluated(len(candidates))
+        if self.path is not None:
+            n = len(results["params"])
+            append(self.path, results, range(n - len(candidates), n))
         return results
+
+    def check_earlier(self, n_splits: int, *, has_train_scores: bool) -> None:
+        """Raise before the first fit if the earlier results lack a column of the new ones."""
+        if self.earlier is None:
+            return
+        columns = [f"{kind}_{step}_time" for kind in ("mean", "std") for step in ("fit", "score")]
+        for part in ("test", "train") if has_train_scores else ("test",):
+            for name in self.metrics.names:
+                kinds = ["mean", "std", *(f"split{i}" for i in range(n_splits))]
+                columns += [f"{kind}_{part}_{name}" for kind in kinds]
+        check_columns(self.earlier, columns)
+
+    def partial(self, make: Callable[..., Results]) -> Results | None:
+        """Results of the candidates that have finished, None while there are none."""
+        if not self.batch_log.has_results:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.format(make, *self._fits)
 
     def format(
         self, make: Callable[..., Results], candidates: Any, n_splits: int, out: Any, more: Any
@@ -77,6 +117,7 @@ class SearchState:
             results = prepend(self.earlier, results)
             n_earlier = len(results["params"]) - len(failed)
             before = self.earlier.get("violation", np.zeros(n_earlier))
+            before = as_float_array(before, "initial_results['violation']")
             failed = np.concatenate([np.isnan(before), failed])
         failed |= ~np.isfinite(self._objective(results))
         violation = violation_of(results, self.metrics.limits)
@@ -104,7 +145,7 @@ class SearchState:
         table = np.column_stack([-self._objective(results), excess])[-n:]
         is_failed = ~np.isfinite(table).all(axis=1)
         if "violation" in results:
-            is_failed |= np.isnan(results["violation"][-n:])
+            is_failed |= np.isnan(as_float_array(results["violation"], "violation")[-n:])
         table[is_failed] = np.nan
         return table
 

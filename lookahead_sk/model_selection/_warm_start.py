@@ -2,56 +2,149 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk.optimization._space import Space
+
+_NAME = "initial_results"
+_ACCEPTED = "the cv_results_ of a search, or None"
+# As NumPy writes its numbers in a dict: np.float64(0.1), np.str_('a'), np.True_.
+_NUMPY_CALL = re.compile(r"\bnp\.\w+\(([^()]*)\)")
+_NUMPY_BOOL = re.compile(r"\bnp\.(True|False)_")
 
 
-def check_results(results: Any, needed: Sequence[str]) -> None:
-    """Raise unless this looks like ``cv_results_`` and has the columns that are needed."""
-    accepted = "the cv_results_ of a search, or None"
+def read_results(results: Any, space: Space, needed: Sequence[str]) -> dict[str, Any]:
+    """Results of an earlier search as this one would have written them, or raise.
+
+    Parameters
+    ----------
+    results : mapping or DataFrame
+        ``cv_results_``, also after a CSV file has made text of its dicts.
+    space : Space
+        The search space, with names.
+    needed : sequence of str
+        Columns that must be there.
+
+    Returns
+    -------
+    dict
+        Columns of equal length; ``params`` in the space are written as the space writes them.
+
+    Raises
+    ------
+    ValueError
+        If they are no results, lack a column, or are those of other parameters.
+    TypeError
+        If they are of another kind.
+    """
+    if hasattr(results, "to_dict"):  # a DataFrame
+        results = {str(key): list(results[key]) for key in results}
     if not isinstance(results, Mapping):
-        reject("initial_results", accepted, results, kind=TypeError)
+        reject(_NAME, _ACCEPTED, results, kind=TypeError)
     lengths = {len(column) for column in results.values()}
     if "params" not in results or len(lengths) != 1:
-        reject("initial_results", accepted, sorted(map(str, results)))
+        reject(_NAME, _ACCEPTED, sorted(map(str, results)))
     missing = [column for column in needed if column not in results]
     if missing:
         known = [key for key in results if key.startswith("mean_")]
-        reject("initial_results", f"results with the columns {missing}", known)
+        reject(_NAME, f"results with the columns {missing}", known)
+    names = space.names or ()
+    candidates = [_read_candidate(params, names) for params in results["params"]]
+    return {**results, "params": _canonical(candidates, space)}
+
+
+def _read_candidate(params: Any, names: Sequence[str]) -> dict[str, Any]:
+    if isinstance(params, str):
+        text = params
+        while (shorter := _NUMPY_BOOL.sub(r"\1", _NUMPY_CALL.sub(r"\1", text))) != text:
+            text = shorter
+        try:
+            params = ast.literal_eval(re.sub(r"(?<=: )(nan|NaN|<NA>)\b", "None", text))
+        except (SyntaxError, ValueError):
+            hint = "Its params are text: keep them as dicts, or in a file that results_file names."
+            reject(_NAME, "results whose params are dicts", params, hint=hint)
+    if not isinstance(params, Mapping):
+        reject(_NAME, "results whose params are dicts", params, kind=TypeError)
+    if set(params) != set(names):
+        reject(_NAME, f"results of the parameters {list(names)}", sorted(map(str, params)))
+    return dict(params)
+
+
+def _canonical(candidates: list[dict[str, Any]], space: Space) -> list[dict[str, Any]]:
+    """Candidates as the space writes them; those outside of it stay as they are."""
+    outside = []
+    for i, candidate in enumerate(candidates):
+        try:
+            (candidates[i],) = space.canonical([candidate])
+        except (TypeError, ValueError) as error:
+            outside.append(str(error))
+    if outside:
+        warnings.warn(
+            f"{len(outside)} of {len(candidates)} candidates of {_NAME} are outside of the search "
+            f"space ({outside[0]}) They stay in cv_results_, but the search does not learn from "
+            "them.",
+            UserWarning,
+            stacklevel=6,
+        )
+    return candidates
+
+
+def joined(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Results one after the other, as far as they have the same columns; None for none."""
+    if not tables:
+        return None
+    keys = [key for key in tables[0] if all(key in table for table in tables)]
+    return {key: [value for table in tables for value in table[key]] for key in keys}
+
+
+def check_columns(results: Mapping[str, Any], needed: Sequence[str]) -> None:
+    """Raise unless earlier results have the columns that new ones will have, as numbers."""
+    for key in needed:
+        if key not in results:
+            hint = "Continue a search with the metrics and the cv that it was begun with."
+            reject(_NAME, f"a mapping with a column {key!r}", [*results], hint=hint)
+        as_float_array(results[key], f"{_NAME}[{key!r}]", ndim=1)
 
 
 def prepend(earlier: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     """Earlier rows, then new ones; only columns of the new search, ranks over all rows."""
-    n_earlier, n_new = len(earlier["params"]), len(results["params"])
+    params = [*map(dict, earlier["params"]), *results["params"]]
+    ranks = [key for key in results if key.startswith("rank_test_")]
+    is_number = [k for k in results if k != "params" and not k.startswith(("param_", "rank_"))]
+    check_columns(earlier, is_number)
     joined: dict[str, Any] = {}
     for key, column in results.items():
         if key == "params":
-            joined[key] = [*earlier["params"], *column]
+            joined[key] = params
         elif key.startswith("param_"):
-            old = earlier.get(key, np.ma.masked_all(n_earlier, dtype=object))
-            joined[key] = _join_masked(old, column, n_earlier + n_new)
-        elif key in earlier:
-            joined[key] = np.concatenate([np.asarray(earlier[key]), np.asarray(column)])
+            joined[key] = _masked_column(params, key.removeprefix("param_"))
+        elif key in is_number:
+            old = as_float_array(earlier[key], f"{_NAME}[{key!r}]")
+            joined[key] = np.concatenate([old, np.asarray(column)])
         else:
-            hint = "Continue a search with the metrics and the cv that it was begun with."
-            reject("initial_results", f"a mapping with a column {key!r}", [*earlier], hint=hint)
-    for key in [key for key in joined if key.startswith("rank_test_")]:
+            joined[key] = column
+    for key in ranks:
         joined[key] = _rank(joined[key.replace("rank_", "mean_", 1)])
     return joined
 
 
-def _join_masked(first: Any, second: Any, n: int) -> Any:
-    is_same = np.asarray(first).dtype == np.asarray(second).dtype
-    joined = np.ma.masked_all(n, dtype=np.asarray(second).dtype if is_same else object)
-    for start, part in ((0, np.ma.asarray(first)), (len(first), np.ma.asarray(second))):
-        for i in np.flatnonzero(~np.ma.getmaskarray(part)):
-            joined[start + i] = part[i]
-    return joined
+def _masked_column(params: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """The values of a parameter as scikit-learn keeps them."""
+    values = [candidate[name] for candidate in params]
+    kinds = {type(value) for value in values}
+    is_plain = len(kinds) == 1 and kinds < {bool, int, float} | {np.float64, np.int64}
+    column = np.ma.masked_all(len(values), dtype=np.array(values).dtype if is_plain else object)
+    for i, value in enumerate(values):
+        column[i] = value
+    return column
 
 
 def _rank(mean: Any) -> Any:

@@ -201,6 +201,8 @@ def test_error_score_raise_raises_and_changes_nothing():
     search.set_params(estimator=Step(fails_above=0.4), error_score="raise")
     with pytest.raises(ValueError, match="too large"):
         search.fit(*DATA)
+    assert "partial_results_" not in before
+    assert len(vars(search).pop("partial_results_")["params"]) < 6
     assert {k: v for k, v in vars(search).items() if k.endswith("_")} == {
         k: v for k, v in before.items() if k.endswith("_")
     }
