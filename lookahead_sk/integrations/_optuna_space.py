@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,19 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from scipy.stats import loguniform, randint
+from scipy.stats import loguniform, randint, rv_discrete
 
+from lookahead_sk.optimization._dimensions import MOST_CHOICES
+
+_LARGEST_TABLE = 2**16
 Distributions = Mapping[str, BaseDistribution]
 
 
 def to_bounds(distributions: Distributions) -> dict[str, Any]:
     """The search space in the language of `TwoStepConstrainedBO`.
 
-    Steps become integers, categories their positions, and integers on a log scale an interval that
-    is rounded when a point is read.
+    Steps become integers, categories their positions, and integers on a log scale a lattice; where
+    there are too many for a table, an interval that is rounded when a point is read.
     """
     return {name: _bound(distribution) for name, distribution in distributions.items()}
 
@@ -34,10 +38,27 @@ def _bound(distribution: BaseDistribution) -> Any:
     low, high = distribution.low, distribution.high
     is_int = isinstance(distribution, IntDistribution)
     if distribution.log:
-        return loguniform(low - 0.5, high + 0.5) if is_int else loguniform(low, high)
+        if not is_int:
+            return loguniform(low, high)
+        is_small = high - low < _LARGEST_TABLE
+        return _log_integers(low, high) if is_small else loguniform(low - 0.5, high + 0.5)
     if distribution.step is None:
         return (low, high)
     return randint(0, round((high - low) / distribution.step) + 1)
+
+
+@lru_cache(maxsize=32)
+def _log_integers(low: int, high: int) -> Any:
+    """Integers, each as probable as its cell is wide on a log scale."""
+    edges = np.log(np.arange(low, high + 2) - 0.5)
+    return rv_discrete(values=(np.arange(low, high + 1), np.diff(edges) / (edges[-1] - edges[0])))
+
+
+def is_modelled(distribution: BaseDistribution) -> bool:
+    """Whether a variable can take part in the model: one of many choices cannot."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices) <= MOST_CHOICES
+    return True
 
 
 def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:

@@ -8,7 +8,9 @@ that any number of workers may come and go.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,21 +26,29 @@ except ImportError as error:
         "lookahead_sk.integrations.optuna needs Optuna 5: pip install lookahead-sk[optuna]"
     ) from error
 
+from lookahead_sk._files import SENSELESS
 from lookahead_sk._validation import check_choice, check_int, reject
 from lookahead_sk.integrations._optuna_space import (
     is_inside,
+    is_modelled,
     to_bounds,
     to_params,
     to_point,
 )
 from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._dimensions import MOST_CHOICES
+from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._normal import sobol_uniform
+from lookahead_sk.optimization._problem import NEIGHBOURHOOD
+from lookahead_sk.optimization._run_state import describe_starts, restore_starts
 from lookahead_sk.optimization._space import make_space
 
 _PARAMS_KEY = "two_step:relative_params"
 _PLAN_KEY = "two_step:is_plan"
+_FIT_KEY = "two_step:fit"
+_FIRST_SPARE, _MOST_SPARE = 2**12, 64  # points of the design for trials whose own is taken
+_EQUAL = 1e-9  # distance in the unit cube
 _CHUNK = 2045  # characters that every storage takes in one attribute
-_TOO_CLOSE = 1e-6
 
 
 class TwoStepConstrainedSampler(BaseSampler):
@@ -60,8 +70,9 @@ class TwoStepConstrainedSampler(BaseSampler):
         Whether a failed trial says that its parameters are bad. False ignores failed trials, as
         Optuna's own samplers do: right where trials fail because machines do.
     independent_sampler : optuna.samplers.BaseSampler, default=None
-        For the first trial, and for parameters that not all trials have, as in conditional search
-        spaces; None: `optuna.samplers.RandomSampler`.
+        For the first trial, and for parameters that are not modelled: those that not all trials
+        have, as in conditional search spaces, or have with one distribution, and those of more than
+        500 choices. A warning names them. None: `optuna.samplers.RandomSampler`.
 
     See Also
     --------
@@ -69,7 +80,8 @@ class TwoStepConstrainedSampler(BaseSampler):
 
     Notes
     -----
-    The model covers the parameters that all completed trials have with the same distribution.
+    The model covers the parameters that all completed trials have with the same distribution. Its
+    fit begins where that of the latest trial has ended, as in asks and tells of one optimiser.
     Trials that other workers run at the moment are taken into account: their points are expected to
     give what the model predicts. The trial of a worker that was killed stays "running" in the study
     until it is marked as failed; until then it only keeps new trials away from its own point.
@@ -109,6 +121,7 @@ class TwoStepConstrainedSampler(BaseSampler):
         self._learns_from_failures = learns_from_failures
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._search_space = IntersectionSearchSpace()
+        self._announced: set[str] = set()
 
     def reseed_rng(self) -> None:
         """Take another seed: Optuna calls it in every thread or process that copies a sampler."""
@@ -170,7 +183,7 @@ class TwoStepConstrainedSampler(BaseSampler):
             Their distributions, by name.
         """
         common = self._search_space.calculate(study)
-        return {name: d for name, d in common.items() if not d.single()}
+        return {name: d for name, d in common.items() if not d.single() and is_modelled(d)}
 
     def sample_independent(
         self,
@@ -197,8 +210,31 @@ class TwoStepConstrainedSampler(BaseSampler):
         object
             Its value.
         """
+        self._announce(study, param_name, param_distribution)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
+        )
+
+    def _announce(self, study: Study, name: str, distribution: BaseDistribution) -> None:
+        """Say once why a parameter is not modelled, unless there is nothing to model yet."""
+        if name in self._announced:
+            return
+        completed = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
+        if not completed:
+            return
+        self._announced.add(name)
+        known = [t.distributions[name] for t in completed if name in t.distributions]
+        if not is_modelled(distribution):
+            reason = f"has more than {MOST_CHOICES} choices"
+        elif len(known) < len(completed):
+            reason = "is missing in some completed trials"
+        else:
+            reason = f"had another distribution in some completed trials, now {distribution}"
+        warnings.warn(
+            f"Parameter {name!r} {reason}: it is not modelled, but sampled by "
+            f"{type(self._independent_sampler).__name__}.",
+            UserWarning,
+            stacklevel=2,
         )
 
     def sample_relative(
@@ -245,9 +281,10 @@ class TwoStepConstrainedSampler(BaseSampler):
         """Parameters of the next trial."""
         known = _Known(study, others, search_space, self._learns_from_failures)
         running = [t for t in others if t.state == TrialState.RUNNING]
+        waiting = [to_point(_params_of(t, search_space), search_space) for t in running]
         n_startup = self._n_startup_trials or max(5, len(search_space) + 1)
         if not known.has_data or len(known.points) + len(running) < n_startup:
-            point = self._design(trial.number, search_space)
+            point = self._design(trial.number, search_space, [*known.points, *waiting])
         else:
             optimizer = TwoStepConstrainedBO(
                 to_bounds(search_space),
@@ -257,19 +294,38 @@ class TwoStepConstrainedSampler(BaseSampler):
                 random_state=_mix(self._seed, trial.number),
             )
             optimizer.tell(known.points, known.outputs)
+            _begin_where_others_ended(optimizer, others, known)
             if running:
-                waiting = [to_point(_params_of(t, search_space), search_space) for t in running]
                 optimizer.add_pending(waiting)
             (point,) = optimizer.ask(plan_pending=known.plan_pending)
             plan_pending = optimizer.plan_pending_
             study._storage.set_trial_system_attr(trial._trial_id, _PLAN_KEY, plan_pending)
+            content = {
+                **known.identity,
+                "starts": describe_starts(optimizer._fitted_state().next_starts),
+            }
+            _write(study, trial, _FIT_KEY, content)
         return to_params(point, search_space)
 
-    def _design(self, number: int, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-        """The point of one Sobol sequence that belongs to the number of a trial."""
+    def _design(
+        self,
+        number: int,
+        search_space: Mapping[str, BaseDistribution],
+        taken: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """The point of one Sobol sequence that belongs to the number of a trial.
+
+        Where it is taken already, as happens in finite spaces, a later one that no trial owns.
+        """
         space = make_space(to_bounds(search_space))
-        unit = sobol_uniform(number + 1, space.n_unit, _mix(self._seed, 0))[number:]
-        (point,) = space.decode(space.snap(unit.numpy()))
+        known = space.encode(taken) if taken else np.empty((0, space.n_unit))
+        numbers = [number, *range(_FIRST_SPARE + number, _FIRST_SPARE + number + _MOST_SPARE)]
+        for n in numbers:
+            uniform = sobol_uniform(n + 1, space.n_unit, _mix(self._seed, 0))[n:]
+            unit = space.snap(uniform.numpy())
+            if not (space.distance(known, unit[0]) < _EQUAL).any():
+                break
+        (point,) = space.decode(unit)
         return dict(point)
 
 
@@ -294,6 +350,7 @@ class _Known:
                 points.append(to_point(trial.params, search_space))
                 rows.append(row)
         self.points = points
+        self.identity = {"parameters": [*search_space], "constraints": self.constraints}
         self.outputs = np.array(rows, dtype=float).reshape(-1, 1 + len(self.constraints))
         self.outputs[~np.isfinite(self.outputs).all(axis=1)] = np.nan
         self.has_data = bool(np.isfinite(self.outputs).all(axis=1).any())
@@ -345,26 +402,56 @@ def _publish(
 ) -> None:
     """Let other workers know a proposal before the objective function has asked for it."""
     internal = {name: d.to_internal_repr(params[name]) for name, d in search_space.items()}
-    text = json.dumps(internal)
+    _write(study, trial, _PARAMS_KEY, internal)
+
+
+def _write(study: Study, trial: FrozenTrial, key: str, content: Any) -> None:
+    """Keep JSON with a trial, in parts that every storage takes."""
+    text = json.dumps(content)
     for i in range(0, len(text), _CHUNK):
-        key = f"{_PARAMS_KEY}:{i // _CHUNK}"
-        study._storage.set_trial_system_attr(trial._trial_id, key, text[i : i + _CHUNK])
+        part = text[i : i + _CHUNK]
+        study._storage.set_trial_system_attr(trial._trial_id, f"{key}:{i // _CHUNK}", part)
+
+
+def _read(trial: FrozenTrial, key: str) -> Any:
+    """What `_write` has written, an empty dict for nothing."""
+    parts, i = [], 0
+    while (part := trial.system_attrs.get(f"{key}:{i}")) is not None:
+        parts.append(part)
+        i += 1
+    try:
+        return json.loads("".join(parts)) if parts else {}
+    except json.JSONDecodeError:  # another worker is in the middle of writing it
+        return {}
+
+
+def _begin_where_others_ended(
+    optimizer: TwoStepConstrainedBO, others: Sequence[FrozenTrial], known: _Known
+) -> None:
+    """Start the fit from that of the latest trial, as asks and tells of one optimiser do."""
+    for trial in sorted(others, key=lambda t: t.number, reverse=True):
+        content = _read(trial, _FIT_KEY)
+        if content and {key: content.get(key) for key in known.identity} == known.identity:
+            break
+    else:
+        return
+    state = optimizer._fitted_state()
+    kernels = kernels_to_try(None, state.space.n_unit)
+    try:
+        starts = restore_starts(content["starts"], "starts", kernels, state.n_constraints)
+    except SENSELESS:  # of another version
+        return
+    optimizer._state = replace(state, starts=starts)
 
 
 def _params_of(trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """Parameters of a running trial: the published ones, then those that were asked for."""
-    parts, i = [], 0
-    while (part := trial.system_attrs.get(f"{_PARAMS_KEY}:{i}")) is not None:
-        parts.append(part)
-        i += 1
-    published: dict[str, Any] = {}
-    try:
-        internal = json.loads("".join(parts)) if parts else {}
-    except json.JSONDecodeError:  # another worker is in the middle of writing it
-        internal = {}
-    for name, d in search_space.items():
-        if name in internal:
-            published[name] = d.to_external_repr(internal[name])
+    internal = _read(trial, _PARAMS_KEY)
+    published = {
+        name: d.to_external_repr(internal[name])
+        for name, d in search_space.items()
+        if name in internal
+    }
     return {**published, **trial.params}
 
 
@@ -379,4 +466,4 @@ def _coincides(
         return False
     space = make_space(to_bounds(search_space))
     here = space.encode([to_point(params, search_space)])
-    return bool((np.abs(space.encode(points) - here).max(axis=1) < _TOO_CLOSE).any())
+    return bool((space.distance(space.encode(points), here[0]) < NEIGHBOURHOOD).any())

@@ -31,7 +31,7 @@ _LEAST_SHARE = 1e-3  # of the average width of a cell, for values that are next 
 _LARGEST_TABLE = 2**20
 _MOST_SHOWN = 20  # values in a message
 # Each choice is a coordinate with a length-scale of its own, which are fitted together.
-_MOST_CHOICES = 500
+MOST_CHOICES = 500
 
 
 class Dimension(Protocol):
@@ -403,12 +403,12 @@ def make_dimension(name: str, spec: Any) -> Dimension:
 
 def _from_choices(label: str, spec: list[Any]) -> Categorical:
     choices = distinct(spec)
-    if len(choices) > _MOST_CHOICES:
+    if len(choices) > MOST_CHOICES:
         hint = (
             "Each choice is a coordinate of its own. Numbers are scipy.stats.randint or "
             "rv_discrete(values=...); other choices are described by a few variables."
         )
-        reject(label, f"a list of at most {_MOST_CHOICES} choices", f"{len(choices)}", hint=hint)
+        reject(label, f"a list of at most {MOST_CHOICES} choices", f"{len(choices)}", hint=hint)
     return Categorical(tuple(copied(choice) for choice in choices))
 
 

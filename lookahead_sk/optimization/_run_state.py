@@ -146,8 +146,8 @@ class RunState:
             "X": told,
             "y": self.outputs.tolist(),
             "pending": self.pending.tolist(),
-            "starts": [_describe_start(start) for start in self.starts],
-            "next_starts": [_describe_start(start) for start in self.next_starts],
+            "starts": describe_starts(self.starts),
+            "next_starts": describe_starts(self.next_starts),
         }
 
     @classmethod
@@ -185,13 +185,18 @@ class RunState:
         if not ((pending >= 0) & (pending <= 1)).all():
             reject("pending", "inside the unit cube", pending)
         plan_pending = check_choice(content["plan_pending"], "plan_pending", (True, False))
+        starts, next_starts = (
+            restore_starts(content[name], name, kernels_to_try(kernel, space.n_unit), n_constraints)
+            for name in ("starts", "next_starts")
+        )
         return replace(
             state,
             pending=pending,
             n_asked=check_int(content["n_asked"], "n_asked", 0),
             n_designed=check_int(content["n_designed"], "n_designed", 0, _LARGEST_DESIGN),
             plan_pending=bool(plan_pending),
-            **_restore_starts(content, kernels_to_try(kernel, space.n_unit), n_constraints),
+            starts=starts,
+            next_starts=next_starts,
         )
 
 
@@ -235,25 +240,24 @@ def _box_of(space: Space) -> list[list[float]]:
     return [[d.low, d.high] for d in space.dimensions if isinstance(d, Real)]
 
 
-def _describe_start(start: FitStart) -> dict[str, Any]:
-    return {**asdict(start), "theta": start.theta.tolist()}
+def describe_starts(starts: Sequence[FitStart]) -> list[dict[str, Any]]:
+    """Starts of a fit as JSON."""
+    return [{**asdict(start), "theta": start.theta.tolist()} for start in starts]
 
 
-def _restore_starts(
-    content: dict[str, Any], kernels: Sequence[Any], n_constraints: int
-) -> dict[str, Any]:
+def restore_starts(
+    description: Any, name: str, kernels: Sequence[Any], n_constraints: int
+) -> list[FitStart]:
+    """The starts that `describe_starts` described, or raise."""
+    starts = [_restore_start(start, kernels) for start in description]
     n_outputs = 1 + n_constraints
-    restored = {}
-    for name in ("starts", "next_starts"):
-        starts = [_restore_start(start, kernels) for start in content[name]]
-        if len(starts) not in (0, n_outputs, n_outputs + 1):  # the last for "it runs"
-            reject(name, "none, or one for every output", content[name])
-        restored[name] = starts
-    return restored
+    if len(starts) not in (0, n_outputs, n_outputs + 1):  # the last for "it runs"
+        reject(name, "none, or one for every output", description)
+    return starts
 
 
 def _restore_start(description: Any, kernels: Sequence[Any]) -> FitStart:
-    """What `_describe_start` described, or raise."""
+    """One of those that `describe_starts` described, or raise."""
     place = check_int(description["kernel"], "kernel of a start", 0, len(kernels) - 1)
     kind = check_choice(description["kind"], "transform of a start", (*get_args(Kind), None))
     n = check_int(description["n"], "n of a start", 0)

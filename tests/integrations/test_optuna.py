@@ -19,7 +19,9 @@ from optuna.trial import TrialState
 
 from lookahead_sk.integrations._optuna_space import is_inside, to_bounds, to_params, to_point
 from lookahead_sk.integrations.optuna import TwoStepConstrainedSampler, _Known
+from lookahead_sk.optimization import _optimizer
 from lookahead_sk.optimization._space import make_space
+from lookahead_sk.optimization._surrogate import fit_surrogate
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -152,6 +154,7 @@ def test_several_objectives_are_refused():
         study.optimize(lambda trial: (0.0, 0.0), n_trials=1)
 
 
+@pytest.mark.filterwarnings("ignore:Parameter 'only")
 def test_conditional_parameters_are_sampled_independently():
     def conditional(trial):
         x = trial.suggest_float("x", 0, 6)
@@ -167,6 +170,7 @@ def test_conditional_parameters_are_sampled_independently():
     assert min(p["x"] for p in params_of(study)) < 0.3  # what is common is still optimised
 
 
+@pytest.mark.filterwarnings("ignore:Parameter 'y'")
 def test_a_range_that_moves_is_sampled_independently():
     def moving(trial):
         x = trial.suggest_float("x", 0, 6)
@@ -246,3 +250,77 @@ def test_bad_parameters_are_named():
         TwoStepConstrainedSampler(acquisition="ucb")
     with pytest.raises(ValueError, match="n_startup_trials must be an int in"):
         TwoStepConstrainedSampler(n_startup_trials=0)
+
+
+def told_trials(n, sampler, function):
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(function, n_trials=n)
+    return study
+
+
+@pytest.mark.parametrize("distribution", ["linear", "log", "step"])
+def test_no_trial_repeats_a_point_that_is_known_exactly(distribution):
+    options = {"log": {"log": True}, "step": {"step": 3}}.get(distribution, {})
+
+    def function(trial):
+        n = trial.suggest_int("n", 1, 40, **options)
+        trial.set_constraint("least", 10 - n)
+        return float((n - 17) ** 2)
+
+    study = told_trials(13, TwoStepConstrainedSampler(seed=0, acquisition="eic"), function)
+    assert len({t.params["n"] for t in study.trials}) == 13
+
+
+def test_integers_on_a_log_scale_are_a_lattice():
+    bound = to_bounds({"n": IntDistribution(1, 1000, log=True)})["n"]
+    space = make_space({"n": bound})
+    points = space.decode(space.all_points())
+    assert [p["n"] for p in points] == list(range(1, 1001))
+    unit = np.random.default_rng(0).random((4000, 1))
+    values = np.array([p["n"] for p in space.decode(unit)])
+    expected = np.log(31.5 / 0.5) / np.log(1000.5 / 0.5)
+    assert np.mean(values <= 31) == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("suggest", "reason"),
+    [
+        (lambda t: t.suggest_float("v", 0, 1 + t.number), "another distribution"),
+        (lambda t: t.suggest_int("v", 0, 5 + t.number), "another distribution"),
+        (lambda t: t.suggest_float("v", 0, 1) if t.number % 2 else 0.0, "is missing in some"),
+        (lambda t: t.suggest_categorical("v", range(1000)), "more than 500 choices"),
+    ],
+)
+def test_what_is_not_modelled_is_announced_once(suggest, reason):
+    def function(trial):
+        return trial.suggest_float("x", 0, 1) + suggest(trial)
+
+    with pytest.warns(UserWarning, match=f"Parameter 'v' .*{reason}.*sampled by") as caught:
+        study = told_trials(9, TwoStepConstrainedSampler(seed=0, acquisition="eic"), function)
+    assert len([w for w in caught if "Parameter" in str(w.message)]) == 1
+    space = study.sampler.infer_relative_search_space(study, study.trials[-1])
+    assert set(space) == {"x"}
+
+
+def test_a_fit_begins_where_that_of_the_latest_trial_has_ended(monkeypatch):
+    begun = []
+
+    def fit(x, y, kernel, starts, transform):
+        begun.append(starts)
+        return fit_surrogate(x, y, kernel, starts, transform)
+
+    monkeypatch.setattr(_optimizer, "fit_surrogate", fit)
+
+    def function(trial):
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_constraint("c", 0.2 - x)
+        return x**2
+
+    study = told_trials(8, TwoStepConstrainedSampler(seed=0, acquisition="eic"), function)
+    assert begun[0] == ()
+    assert all(len(starts) == 2 for starts in begun[1:])
+    n_fits = len(begun)
+    # A worker that has just come reads the same from the study.
+    study.sampler = TwoStepConstrainedSampler(seed=0, acquisition="eic")
+    study.optimize(function, n_trials=1)
+    assert len(begun[n_fits]) == 2
