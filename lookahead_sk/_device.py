@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     import torch
 
 
-def resolve_device(device: object = "auto") -> torch.device:
+def resolve_device(device: object = "auto", auto: str | None = None) -> torch.device:
     """Return the torch device that a ``device`` parameter means.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda", "cuda:N", "mps"} or torch.device, default="auto"
         ``"auto"`` is the first CUDA device when there is one, else the CPU.
+    auto : str, optional
+        What ``"auto"`` is for computations that gain nothing from a GPU.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def resolve_device(device: object = "auto") -> torch.device:
     import torch
 
     if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(auto or ("cuda" if torch.cuda.is_available() else "cpu"))
     accepted = "'auto', 'cpu', 'cuda', 'cuda:N', 'mps' or a torch.device"
     if not isinstance(device, str | torch.device):
         reject("device", accepted, device)
