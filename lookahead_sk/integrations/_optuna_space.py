@@ -54,11 +54,18 @@ def _log_integers(low: int, high: int) -> Any:
     return rv_discrete(values=(np.arange(low, high + 1), np.diff(edges) / (edges[-1] - edges[0])))
 
 
-def is_modelled(distribution: BaseDistribution) -> bool:
-    """Whether a variable can take part in the model: one of many choices cannot."""
-    if isinstance(distribution, CategoricalDistribution):
-        return len(distribution.choices) <= MOST_CHOICES
-    return True
+def modelled(distributions: Distributions) -> dict[str, BaseDistribution]:
+    """Those that can take part in the model: neither constants nor too many choices."""
+    kept, n_choices = {}, 0
+    for name, distribution in distributions.items():
+        if distribution.single():
+            continue
+        if isinstance(distribution, CategoricalDistribution):
+            if n_choices + len(distribution.choices) > MOST_CHOICES:
+                continue
+            n_choices += len(distribution.choices)
+        kept[name] = distribution
+    return kept
 
 
 def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from lookahead_sk._files import SENSELESS
 from lookahead_sk._validation import check_choice, check_int, reject
 from lookahead_sk.integrations._optuna_space import (
     is_inside,
-    is_modelled,
+    modelled,
     to_bounds,
     to_params,
     to_point,
@@ -71,8 +71,8 @@ class TwoStepConstrainedSampler(BaseSampler):
         Optuna's own samplers do: right where trials fail because machines do.
     independent_sampler : optuna.samplers.BaseSampler, default=None
         For the first trial, and for parameters that are not modelled: those that not all trials
-        have, as in conditional search spaces, or have with one distribution, and those of more than
-        500 choices. A warning names them. None: `optuna.samplers.RandomSampler`.
+        have, as in conditional search spaces, or have with one distribution, and lists of more
+        than 250 choices together. A warning names them. None: `optuna.samplers.RandomSampler`.
 
     See Also
     --------
@@ -182,8 +182,7 @@ class TwoStepConstrainedSampler(BaseSampler):
         dict
             Their distributions, by name.
         """
-        common = self._search_space.calculate(study)
-        return {name: d for name, d in common.items() if not d.single() and is_modelled(d)}
+        return modelled(self._search_space.calculate(study))
 
     def sample_independent(
         self,
@@ -224,10 +223,10 @@ class TwoStepConstrainedSampler(BaseSampler):
             return
         self._announced.add(name)
         known = [t.distributions[name] for t in completed if name in t.distributions]
-        if not is_modelled(distribution):
-            reason = f"has more than {MOST_CHOICES} choices"
-        elif len(known) < len(completed):
+        if len(known) < len(completed):
             reason = "is missing in some completed trials"
+        elif all(d == distribution for d in known):
+            reason = f"has, with the other lists, more than {MOST_CHOICES} choices"
         else:
             reason = f"had another distribution in some completed trials, now {distribution}"
         warnings.warn(

@@ -31,7 +31,7 @@ _LEAST_SHARE = 1e-3  # of the average width of a cell, for values that are next 
 _LARGEST_TABLE = 2**20
 _MOST_SHOWN = 20  # values in a message
 # Each choice is a coordinate with a length-scale of its own, which are fitted together.
-MOST_CHOICES = 500
+MOST_CHOICES = 250  # of all lists of a space together
 
 
 class Dimension(Protocol):
@@ -396,19 +396,24 @@ def make_dimension(name: str, spec: Any) -> Dimension:
         low, high = as_float_array(spec, label)
         return make_real(repr(name), low, high)
     if isinstance(spec, list) and spec:
-        return _from_choices(label, spec)
+        return _from_choices(spec)
     accepted = "(low, high), a frozen scipy.stats distribution or a list of choices"
     return reject(label, accepted, spec, kind=TypeError)
 
 
-def _from_choices(label: str, spec: list[Any]) -> Categorical:
-    choices = distinct(spec)
-    if len(choices) > MOST_CHOICES:
+def check_size(dimensions: Sequence[Dimension]) -> None:
+    """Raise for more choices than can be modelled in bounded time and memory."""
+    n_choices = sum(d.width for d in dimensions if isinstance(d, Categorical))
+    if n_choices > MOST_CHOICES:
         hint = (
             "Each choice is a coordinate of its own. Numbers are scipy.stats.randint or "
             "rv_discrete(values=...); other choices are described by a few variables."
         )
-        reject(label, f"a list of at most {MOST_CHOICES} choices", f"{len(choices)}", hint=hint)
+        reject("bounds", f"lists of at most {MOST_CHOICES} choices together", n_choices, hint=hint)
+
+
+def _from_choices(spec: list[Any]) -> Categorical:
+    choices = distinct(spec)
     return Categorical(tuple(copied(choice) for choice in choices))
 
 

@@ -45,8 +45,8 @@ from lookahead_sk.optimization._space import (
 from lookahead_sk.optimization._surrogate import (
     TRANSFORMS,
     Surrogate,
-    few_threads,
     fit_surrogate,
+    one_thread,
     to_device,
 )
 
@@ -307,7 +307,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             state = replace(state, plan_pending=plan_pending)
         is_last = remaining is not None and remaining <= q
         self._warn_of_a_small_budget(state, remaining)
-        with few_threads(len(state.unit)):
+        with one_thread:
             unit, after, surrogate = self._search(state, q, is_last)
         points = state.space.decode(unit)
         # As `tell` will read them: where floats are coarse, a point is not quite its own.

@@ -16,6 +16,7 @@ from lookahead_sk.optimization._choices import copied
 from lookahead_sk.optimization._dimensions import (
     Dimension,
     Real,
+    check_size,
     make_dimension,
     make_real,
     restore_dimension,
@@ -216,7 +217,9 @@ def make_space(bounds: Any) -> Space:
             if not isinstance(name, str):
                 reject("bounds", "a mapping with names that are strings", name, kind=TypeError)
         names = tuple(str(name) for name in bounds)
-        return Space(tuple(make_dimension(str(n), spec) for n, spec in bounds.items()), names)
+        dimensions = tuple(make_dimension(str(name), spec) for name, spec in bounds.items())
+        check_size(dimensions)
+        return Space(dimensions, names)
     box = as_float_array(bounds, "bounds")
     if box.ndim != 2 or box.shape[1] != 2 or not len(box):
         reject("bounds", "an array of shape (d, 2) with d >= 1", f"shape {box.shape}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -44,7 +43,6 @@ TRANSFORMS: dict[str, tuple[tuple[Kind, ...], tuple[Kind, ...]]] = {
     "copula": (("copula",), ("bilog",)),
     "none": (("none",), ("none",)),
 }
-_LARGE = 300  # number of data from which several threads pay
 # Below this share of the prior variance observations count as exact.
 _EXACT_NOISE = 1e-4
 
@@ -99,7 +97,7 @@ def fit_surrogate(
     kernels = kernels_to_try(kernel, x.shape[1])
     ran = ~np.isnan(y).any(axis=1)
     fits = []
-    with few_threads(len(x)):
+    with one_thread:
         for j, column in enumerate(y[ran].T):
             kinds = TRANSFORMS[output_transform][min(j, 1)]
             start = starts[j] if starts else None
@@ -150,12 +148,9 @@ class _OneThread:
                 self._limiter.__exit__(*exception)
 
 
-_one_thread = _OneThread()
-
-
-def few_threads(n: int) -> AbstractContextManager[None]:
-    """One thread while matrices are small: more only wait for each other, and burn the CPU."""
-    return _one_thread if n < _LARGE else nullcontext()
+# More threads wait for each other and burn the CPU: at 300 data two of them take ten times the CPU
+# time of one, and at 2,000 they still are several times as slow.
+one_thread = _OneThread()
 
 
 def to_device(surrogate: Surrogate, device: torch.device) -> Surrogate:

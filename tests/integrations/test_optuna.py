@@ -288,7 +288,7 @@ def test_integers_on_a_log_scale_are_a_lattice():
         (lambda t: t.suggest_float("v", 0, 1 + t.number), "another distribution"),
         (lambda t: t.suggest_int("v", 0, 5 + t.number), "another distribution"),
         (lambda t: t.suggest_float("v", 0, 1) if t.number % 2 else 0.0, "is missing in some"),
-        (lambda t: t.suggest_categorical("v", range(1000)), "more than 500 choices"),
+        (lambda t: t.suggest_categorical("v", range(1000)), "more than 250 choices"),
     ],
 )
 def test_what_is_not_modelled_is_announced_once(suggest, reason):

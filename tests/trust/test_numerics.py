@@ -8,7 +8,7 @@ from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk import TwoStepConstrainedBO
 from lookahead_sk.optimization import _optimizer
-from lookahead_sk.optimization._surrogate import few_threads
+from lookahead_sk.optimization._surrogate import one_thread
 from lookahead_sk.optimization._transforms import fit_transform
 
 BOX = np.array([(-2.0, 2.0), (0.0, 5.0)])
@@ -207,17 +207,40 @@ def test_numbers_of_numpy_can_be_parameters_of_a_saved_optimizer(tmp_path):
     np.testing.assert_array_equal(loaded.pending_, X)
 
 
-@pytest.mark.parametrize("n", [1, 299, 300])
-def test_few_threads_counts_the_data(n):
+def test_one_thread_is_enough_until_the_last_caller_is_out():
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with few_threads(n):
-            with few_threads(1):
+        with one_thread:
+            with one_thread:
                 assert torch.get_num_threads() == 1
-            assert torch.get_num_threads() == (1 if n < 300 else 3)
+            assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n", [299, 300, 301])
+def test_no_number_of_data_changes_the_number_of_threads(n, monkeypatch):
+    import torch
+
+    from lookahead_sk.optimization import _optimizer
+
+    seen = []
+
+    def search(problem, *args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return np.full((1, 1), 0.5), False
+
+    monkeypatch.setattr(_optimizer, "search_batch", search)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        x = np.linspace(0, 1, n)[:, None]
+        optimizer = TwoStepConstrainedBO([(0, 1)], random_state=0).tell(x, x[:, 0] ** 2)
+        optimizer.ask()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
