@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._validation import check_int, reject
 from lookahead_sk.inspection._axes import get_axes
+from lookahead_sk.inspection._optimizers import optimizer_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,13 +93,13 @@ class AcquisitionDisplay:
 
         Parameters
         ----------
-        estimator : TwoStepConstrainedBO
-            With data.
+        estimator : TwoStepConstrainedBO or ConstrainedSearchCV
+            With data; of a search its optimiser, which minimises the negative score.
         features : sequence of one or two int or str
             Variables to vary, by position or name; not categorical ones.
         fixed : array-like of shape (d,) or dict, default=None
-            Point whose other coordinates are held; None takes the best feasible point, or the first
-            evaluated one while there is none.
+            Point whose other coordinates are held. What a dict leaves out, by name or by position,
+            is that of the best feasible point, or of the first evaluated one while there is none.
         grid_resolution : int, default=30
             Grid points a variable; a two-step value costs some milliseconds a point.
         ax : matplotlib Axes, default=None
@@ -112,22 +113,23 @@ class AcquisitionDisplay:
         Raises
         ------
         ValueError
-            If there are no data, or a feature does not exist, is categorical or given twice.
+            If there are no data, a feature does not exist, is categorical or given twice, or
+            ``fixed`` is no point of the space.
         """
+        estimator = optimizer_of(estimator)
         check_is_fitted(estimator)
         check_int(grid_resolution, "grid_resolution", 2)
         space = estimator.space_
         columns = [_position(space, feature) for feature in features]
         if len(columns) not in (1, 2) or len(set(columns)) != len(columns):
             reject("features", "one or two different variables", list(features))
-        if fixed is None:
-            fixed = estimator.X_[0] if estimator.best_x_ is None else estimator.best_x_
+        held = _held_point(estimator, fixed)
         names = [str(j) if space.names is None else space.names[j] for j in columns]
         names = [f"x[{n}]" if space.names is None else n for n in names]
         grids = [_grid(space.dimensions[j], grid_resolution) for j in columns]
         mesh = np.meshgrid(*grids, indexing="ij")
         keys = columns if space.names is None else names
-        slices = _points(fixed, keys, [m.ravel() for m in mesh])
+        slices = _points(held, keys, [m.ravel() for m in mesh])
         values = estimator.acquisition_value(slices).reshape(mesh[0].shape)
         predicted = estimator.predict(slices).reshape(len(mesh[0].ravel()), -1)
         feasible = (predicted[:, 1:] <= 0).all(axis=1).reshape(mesh[0].shape)
@@ -214,13 +216,33 @@ def _grid(dimension: Any, n: int) -> Floats:
     return np.unique(np.array(dimension.decode(np.linspace(0, 1, n)[:, None]), dtype=float))
 
 
-def _points(fixed: Any, keys: Sequence[Any], columns: list[Floats]) -> Any:
-    """The fixed point with other values in some coordinates."""
-    if not isinstance(fixed, Mapping):
-        points = np.tile(np.asarray(fixed, dtype=float), (len(columns[0]), 1))
+def _held_point(optimizer: Any, fixed: Any) -> Any:
+    """The whole point of which a slice keeps the other coordinates."""
+    space = optimizer.space_
+    point = optimizer.X_[0] if optimizer.best_x_ is None else optimizer.best_x_
+    if fixed is None:
+        return point
+    if isinstance(fixed, Mapping):
+        names = range(space.n_features) if space.names is None else space.names
+        unknown = [name for name in fixed if name not in names]
+        if unknown:
+            reject("fixed", f"a point of the variables {list(names)}", unknown)
+        for name, value in fixed.items():
+            point[name] = value
+    else:
+        point = fixed
+    try:
+        (held,) = space.canonical([point])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"fixed must be a point of the search space; {error}") from None
+    return held
+
+
+def _points(held: Any, keys: Sequence[Any], columns: list[Floats]) -> Any:
+    """The held point with other values in some coordinates."""
+    if not isinstance(held, Mapping):
+        points = np.tile(np.asarray(held, dtype=float), (len(columns[0]), 1))
         points[:, list(keys)] = np.stack(columns, axis=1)
         return points
-    is_whole = [isinstance(fixed[key], int | np.integer) for key in keys]
-    cast = [int if whole else float for whole in is_whole]
     rows = zip(*columns, strict=True)
-    return [{**fixed, **{k: c(v) for k, c, v in zip(keys, cast, row, strict=True)}} for row in rows]
+    return [{**held, **dict(zip(keys, map(float, row), strict=True))} for row in rows]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lookahead_sk._validation import as_float_array, reject
 from lookahead_sk.inspection._axes import get_axes
+from lookahead_sk.inspection._optimizers import optimizer_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +61,8 @@ class ConvergenceDisplay:
         Parameters
         ----------
         estimator : TwoStepConstrainedBO, or mapping of name to one or to a list of them
-            Optimisers with data; a list is several runs of one method.
+            Optimisers with data; a list is several runs of one method. A fitted
+            `ConstrainedSearchCV` stands for its optimiser, which minimises the negative score.
         optimum : float, default=None
             Known best value: the gap to it is drawn on a logarithmic scale.
         ax : matplotlib Axes, default=None
@@ -76,7 +78,7 @@ class ConvergenceDisplay:
         if not isinstance(estimator, Mapping):
             estimator = {type(estimator).__name__: estimator}
         outputs = {
-            name: [run.y_ for run in (runs if isinstance(runs, list) else [runs])]
+            name: [optimizer_of(run).y_ for run in (runs if isinstance(runs, list) else [runs])]
             for name, runs in estimator.items()
         }
         return cls.from_predictions(outputs, optimum=optimum, ax=ax, **line_kw)
