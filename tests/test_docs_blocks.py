@@ -21,13 +21,24 @@ def blocks(page):
     return [block["code"] for block in found if not block["before"]]
 
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)],
-)
-def test_the_blocks_of_a_page_run(page, tmp_path):
+WITH_BLOCKS = [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)]
+
+
+def run(page, folder):
     code = "import matplotlib\nmatplotlib.use('agg')\n" + "\n".join(blocks(page))
     command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=230)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+# Two classes, which two processes can take: every page fits a router or two.
+class TestEvenPages:
+    @pytest.mark.parametrize("page", WITH_BLOCKS[::2])
+    def test_the_blocks_of_a_page_run(self, page, tmp_path):
+        run(page, tmp_path)
+
+
+class TestOddPages:
+    @pytest.mark.parametrize("page", WITH_BLOCKS[1::2])
+    def test_the_blocks_of_a_page_run(self, page, tmp_path):
+        run(page, tmp_path)
