@@ -53,7 +53,7 @@ def main() -> None:
                 start = time.process_time()
                 chosen.append(maximize_two_step(state, options, 1, seed)[0])
                 seconds[label] += time.process_time() - start
-            greedy, optima = greedy_batch(state, SearchOptions(), 1, seed)
+            greedy, optima, _ = greedy_batch(state, SearchOptions(), 1, seed)
             candidates = second_step_candidates(state, optima, SearchOptions(n_candidates=512), 77)
             batches = torch.stack([*chosen, greedy])
             values = mean_value(state, candidates, batches, 4096, 5, 0.0)
