@@ -23,7 +23,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_array, validate_data
 
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, ObjectArray, Prompts
-from lookahead_sk._validation import as_float_array, check_seed, is_missing, reject
+from lookahead_sk._validation import as_float_array, check_choice, check_seed, is_missing, reject
 from lookahead_sk.metrics._tables import aligned, column_names, read_prices
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
@@ -117,6 +117,11 @@ def remember_X(router: Any, X: Any) -> None:
     """Set ``n_features_in_`` and ``feature_names_in_`` for a numeric X."""
     if is_passthrough(router.encoder):
         validate_data(router, X, reset=True, skip_check_array=True)
+
+
+def check_cost_unit(cost_unit: Any) -> str:
+    """Return what a price is for, or raise."""
+    return str(check_choice(cost_unit, "cost_unit", ["call", "length"]))
 
 
 def check_fallback(fallback: Any, names: list[Any]) -> int:
@@ -434,7 +439,7 @@ def check_text_responses(responses: Any, shape: tuple[int, int]) -> ObjectArray:
         if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
             reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
         for k, text in enumerate(row):
-            missing = is_missing(text)
+            missing = not isinstance(text, str) and is_missing(text)
             if not missing and not isinstance(text, str):
                 reject(
                     "responses",

@@ -20,6 +20,7 @@ from lookahead_sk.metrics._tables import column_names, in_order, read_prices, re
 from lookahead_sk.routing._base import BaseRouter
 from lookahead_sk.routing._checks import (
     FitData,
+    check_cost_unit,
     check_feedback,
     check_fit_data,
     check_lengths,
@@ -32,7 +33,6 @@ from lookahead_sk.routing._checks import (
 )
 from lookahead_sk.routing._costs._certificate import certify_cost_weight
 from lookahead_sk.routing._costs._utility import (
-    check_cost_unit,
     expected_costs,
     weight_for_budget,
     with_fallback,

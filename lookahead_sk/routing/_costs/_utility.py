@@ -16,16 +16,11 @@ from typing import Any
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import check_choice, check_float, reject
+from lookahead_sk._validation import check_float, reject
 from lookahead_sk.metrics._cost_quality import route
 from lookahead_sk.metrics._tables import read_prices
-from lookahead_sk.routing._checks import check_fallback
+from lookahead_sk.routing._checks import check_cost_unit, check_fallback
 from lookahead_sk.routing._predictor import Prediction
-
-
-def check_cost_unit(cost_unit: Any) -> str:
-    """Return what a price is for, or raise."""
-    return str(check_choice(cost_unit, "cost_unit", ["call", "length"]))
 
 
 def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatArray:
