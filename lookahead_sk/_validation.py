@@ -16,6 +16,15 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 
+class Words(str):
+    """What was got, said in words instead of shown: a message puts no quotes around it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def short_repr(value: object, limit: int = 80) -> str:
     """``repr`` of a value, cut so that an error message stays readable."""
     text = repr(value)
@@ -170,5 +179,5 @@ def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.ND
         message = f"{name} must be an array of numbers; got {short_repr(values)}. ({error})"
         raise ValueError(message) from error
     if ndim is not None and array.ndim != ndim:
-        reject(name, f"a {ndim}-D array", f"shape {array.shape}")
+        reject(name, f"a {ndim}-D array", Words(f"shape {array.shape}"))
     return array

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk._validation import Words, as_float_array, reject
 from lookahead_sk.inspection._axes import get_axes
 from lookahead_sk.inspection._optimizers import optimizer_of
 
@@ -186,7 +186,7 @@ def best_so_far(y: Any) -> Floats:
     outputs = as_float_array(y, "y")
     outputs = outputs[:, None] if outputs.ndim == 1 else outputs
     if outputs.ndim != 2 or not outputs.size:
-        reject("y", "outputs of shape (n, 1 + m), n > 0", f"shape {outputs.shape}")
+        reject("y", "outputs of shape (n, 1 + m), n > 0", Words(f"shape {outputs.shape}"))
     feasible = (outputs[:, 1:] <= 0).all(axis=1) & ~np.isnan(outputs).any(axis=1)
     best = np.minimum.accumulate(np.where(feasible, outputs[:, 0], np.inf))
     return np.where(np.isfinite(best), best, np.nan)

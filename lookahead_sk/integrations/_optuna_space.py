@@ -15,6 +15,7 @@ from optuna.distributions import (
 )
 from scipy.stats import loguniform, randint, rv_discrete
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._dimensions import MOST_CHOICES
 
 _LARGEST_TABLE = 2**16
@@ -24,8 +25,8 @@ Distributions = Mapping[str, BaseDistribution]
 def to_bounds(distributions: Distributions) -> dict[str, Any]:
     """The search space in the language of `TwoStepConstrainedBO`.
 
-    Steps become integers, categories their positions, and integers on a log scale a lattice; where
-    there are too many for a table, an interval that is rounded when a point is read.
+    Steps become integers, categories their positions, and integers on a log scale a lattice, which
+    leaves out some of the large ones where there are too many for a table.
     """
     return {name: _bound(distribution) for name, distribution in distributions.items()}
 
@@ -38,20 +39,28 @@ def _bound(distribution: BaseDistribution) -> Any:
     low, high = distribution.low, distribution.high
     is_int = isinstance(distribution, IntDistribution)
     if distribution.log:
-        if not is_int:
-            return loguniform(low, high)
-        is_small = high - low < _LARGEST_TABLE
-        return _log_integers(low, high) if is_small else loguniform(low - 0.5, high + 0.5)
+        return _log_integers(low, high) if is_int else loguniform(low, high)
     if distribution.step is None:
         return (low, high)
     return randint(0, round((high - low) / distribution.step) + 1)
 
 
 @lru_cache(maxsize=32)
+def _log_values(low: int, high: int) -> tuple[FloatArray, FloatArray]:
+    """Integers of a log scale and the ends of their cells: all of them, or all small ones."""
+    if high - low < _LARGEST_TABLE:
+        values = np.arange(low, high + 1, dtype=float)
+    else:
+        values = np.unique(np.round(np.geomspace(low, high, _LARGEST_TABLE)))
+    return values, np.concatenate([[low - 0.5], (values[:-1] + values[1:]) / 2, [high + 0.5]])
+
+
+@lru_cache(maxsize=32)
 def _log_integers(low: int, high: int) -> Any:
     """Integers, each as probable as its cell is wide on a log scale."""
-    edges = np.log(np.arange(low, high + 2) - 0.5)
-    return rv_discrete(values=(np.arange(low, high + 1), np.diff(edges) / (edges[-1] - edges[0])))
+    values, edges = _log_values(low, high)
+    widths = np.diff(np.log(edges))
+    return rv_discrete(values=(values, widths / widths.sum()))
 
 
 def modelled(distributions: Distributions) -> dict[str, BaseDistribution]:
@@ -76,6 +85,9 @@ def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[st
 def _coordinate(value: Any, distribution: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return int(distribution.to_internal_repr(value))
+    if distribution.log and isinstance(distribution, IntDistribution):
+        values, edges = _log_values(distribution.low, distribution.high)
+        return float(values[np.searchsorted(edges[1:-1], value)])
     if distribution.log or distribution.step is None:
         return float(value)
     return round((value - distribution.low) / distribution.step)

@@ -27,7 +27,7 @@ except ImportError as error:
     ) from error
 
 from lookahead_sk._files import SENSELESS
-from lookahead_sk._validation import check_choice, check_int, reject
+from lookahead_sk._validation import Words, check_choice, check_int, reject
 from lookahead_sk.integrations._optuna_space import (
     is_inside,
     modelled,
@@ -140,7 +140,9 @@ class TwoStepConstrainedSampler(BaseSampler):
         """
         if len(study.directions) > 1:
             hint = "Turn all objectives but one into constraints: trial.set_constraint."
-            reject("study", "a study of one objective", f"{len(study.directions)}", hint=hint)
+            reject(
+                "study", "a study of one objective", Words(f"{len(study.directions)}"), hint=hint
+            )
         self._independent_sampler.before_trial(study, trial)
 
     def after_trial(

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from lookahead_sk._typing import FloatArray, IntArray
-from lookahead_sk._validation import check_choice, check_float, check_int, reject
+from lookahead_sk._validation import Words, check_choice, check_float, check_int, reject
 from lookahead_sk.metrics._tables import read_choice, read_groups, read_scores
 
 
@@ -142,7 +142,7 @@ def paired_bootstrap(
     columns = np.column_stack([gained, headroom])  # (n, 2)
     kept = ~np.isnan(columns).any(axis=1)
     if not kept.any():
-        reject("scores", "observed for both choices on some prompt", "NaN throughout")
+        reject("scores", "observed for both choices on some prompt", Words("NaN throughout"))
     columns, codes = columns[kept], parts.codes[kept]
     strata = [columns[codes == code] for code in np.unique(codes)]
     sizes = np.array([len(stratum) for stratum in strata])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import make_scorer
 
 from lookahead_sk._typing import FloatArray, IntArray
-from lookahead_sk._validation import as_float_array, check_float, check_int, reject
+from lookahead_sk._validation import Words, as_float_array, check_float, check_int, reject
 from lookahead_sk.metrics._tables import (
     by_name,
     read_choice,
@@ -104,7 +104,7 @@ def cost_quality_curve(
     table, names = read_scores(scores)
     predicted, _ = read_scores(quality, "quality", names)
     if predicted.shape != table.shape or np.isnan(predicted).any():
-        reject("quality", f"of shape {table.shape} without NaN", f"shape {predicted.shape}")
+        reject("quality", f"of shape {table.shape} without NaN", Words(f"shape {predicted.shape}"))
     prices = read_costs(costs, table.shape, names)
     importance = read_weights(sample_weight, len(table))
     n_weights = check_int(n_weights, "n_weights", low=2, closed="left")
@@ -122,7 +122,9 @@ def cost_quality_curve(
         choice = route(predicted, prices, weight)
         reward, seen = table[rows, choice], ~np.isnan(table[rows, choice])
         if not importance[seen].sum() > 0:
-            reject("scores", "observed for the chosen model on some prompt", "NaN throughout")
+            reject(
+                "scores", "observed for the chosen model on some prompt", Words("NaN throughout")
+            )
         quality_here = np.average(reward[seen], weights=importance[seen])
         points.append((np.average(prices[rows, choice], weights=importance), quality_here))
     mean_costs, qualities = np.array(points).T
@@ -168,7 +170,9 @@ def area_under_cost_quality(
     """
     x, y = as_float_array(costs, "costs", ndim=1), as_float_array(qualities, "qualities", ndim=1)
     if x.shape != y.shape or not len(x) or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        reject("costs and qualities", "finite and of one length", f"shapes {x.shape}, {y.shape}")
+        reject(
+            "costs and qualities", "finite and of one length", Words(f"shapes {x.shape}, {y.shape}")
+        )
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
     # Of several points at one cost, the best is what that budget buys.

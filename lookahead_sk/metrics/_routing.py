@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lookahead_sk._typing import FloatArray, IntArray
-from lookahead_sk._validation import check_choice, reject
+from lookahead_sk._validation import Words, check_choice, reject
 from lookahead_sk.metrics._tables import (
     Groups,
     average_over,
@@ -56,7 +56,9 @@ class _Observed:
         reward, single = table[rows, choice], table[rows, against]
         kept = ~(np.isnan(reward) | np.isnan(single))
         if not weights[kept].sum() > 0:
-            reject("scores", "observed for the chosen model on some prompt", "NaN throughout")
+            reject(
+                "scores", "observed for the chosen model on some prompt", Words("NaN throughout")
+            )
         self.table, self.reward, self.single = table[kept], reward[kept], single[kept]
         self.weights = weights[kept]
         self.groups = Groups(parts.names, parts.codes[kept])

@@ -12,12 +12,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lookahead_sk._typing import FloatArray, IntArray
-from lookahead_sk._validation import as_float_array, check_choice, is_missing, reject
+from lookahead_sk._validation import (
+    Words,
+    as_float_array,
+    check_choice,
+    is_missing,
+    reject,
+    short_repr,
+)
 
 
 def column_names(table: Any) -> list[Any] | None:
     """Names of the columns of a frame; None for a table without names."""
+    if hasattr(table, "column_names"):  # pyarrow, whose columns are the arrays themselves
+        return list(table.column_names)
     return list(table.columns) if hasattr(table, "columns") else None
+
+
+def columns_of(frame: Any) -> dict[Any, list[Any]]:
+    """The columns of a frame by name, each as a list."""
+    return {name: _cells(frame[name]) for name in column_names(frame) or ()}
+
+
+def _cells(column: Any) -> list[Any]:
+    for name in ("to_pylist", "to_list"):  # of pyarrow; of pandas and polars
+        if hasattr(column, name):
+            return list(getattr(column, name)())
+    return list(column)
 
 
 def in_order(table: Any, names: Sequence[Any], name: str = "y") -> Any:
@@ -33,7 +54,7 @@ def in_order(table: Any, names: Sequence[Any], name: str = "y") -> Any:
         return table
     if any(columns.count(wanted) != 1 for wanted in names):
         reject(name, f"a table with the columns {list(names)}, each once", columns)
-    return table[list(names)]
+    return table.select(list(names)) if hasattr(table, "column_names") else table[list(names)]
 
 
 def _is_numbered(names: Sequence[Any]) -> bool:
@@ -86,7 +107,7 @@ def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
     Raises
     ------
     ValueError
-        If a model has no price, or a price is not finite.
+        If a model has no price, or a price is not finite or is negative.
     """
     if costs is None:
         return np.zeros(len(names))
@@ -98,12 +119,13 @@ def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
             reject("costs", f"a mapping with a cost for each of {list(names)}", given, hint=hint)
         costs = [named[name] for name in names]
     array = as_float_array(costs, "costs")
+    accepted = f"{len(names)} finite numbers, one per model, none negative"
     if array.shape != (len(names),):
-        reject("costs", f"{len(names)} finite numbers, one per model", given)
-    if not np.isfinite(array).all():
-        odd = [name for name, price in zip(names, array, strict=True) if not np.isfinite(price)]
-        hint = f"The price of {odd} is not."
-        reject("costs", f"{len(names)} finite numbers, one per model", given, hint=hint)
+        reject("costs", accepted, given)
+    is_price = np.isfinite(array) & (array >= 0)
+    if not is_price.all():
+        odd = {name: float(array[k]) for k, name in enumerate(names) if not is_price[k]}
+        reject("costs", accepted, given, hint=f"Those that are not: {short_repr(odd)}.")
     return array
 
 
@@ -119,7 +141,7 @@ def read_costs(costs: Any, shape: tuple[int, int], names: list[Any] | None) -> F
         costs = in_order(costs, known, "costs")
     table = as_float_array(costs, "costs")
     if table.shape not in (shape, shape[1:]):
-        reject("costs", f"of shape ({shape[1]},) or {shape}", f"shape {table.shape}")
+        reject("costs", f"of shape ({shape[1]},) or {shape}", Words(f"shape {table.shape}"))
     if not (np.isfinite(table).all() and (table >= 0).all()):
         reject("costs", "finite and not negative", costs)
     return np.broadcast_to(table, shape)
@@ -139,9 +161,9 @@ def read_scores(
     names = names if models is None else list(models)
     table = as_float_array(scores, name, ndim=2)
     if table.shape[0] < 1 or table.shape[1] < 1:
-        reject(name, "a table of at least one prompt and one model", f"shape {table.shape}")
+        reject(name, "a table of at least one prompt and one model", Words(f"shape {table.shape}"))
     if np.isinf(table).any():
-        reject(name, "finite, or NaN where a model was not observed", "inf")
+        reject(name, "finite, or NaN where a model was not observed", Words("inf"))
     if names is not None and len(names) != table.shape[1]:
         reject("models", f"{table.shape[1]} names, one per column of {name}", names)
     if names is not None and len(set(names)) != len(names):
@@ -174,7 +196,7 @@ def read_choice(
     if labels.ndim == 0:
         return np.full(n, _as_index(labels.item(), models, n_models, name), dtype=np.intp)
     if labels.shape != (n,):
-        reject(name, f"one model for each of the {n} prompts", f"shape {labels.shape}")
+        reject(name, f"one model for each of the {n} prompts", Words(f"shape {labels.shape}"))
     known: dict[Any, int] = {}
     for label in labels.tolist():
         if label not in known:
@@ -198,7 +220,7 @@ def read_groups(groups: Any, n: int, average: str | None) -> Groups:
         return Groups(["all"], np.zeros(n, dtype=np.intp))
     labels = np.asarray(groups)
     if labels.shape != (n,):
-        reject("groups", f"one label for each of the {n} prompts", f"shape {labels.shape}")
+        reject("groups", f"one label for each of the {n} prompts", Words(f"shape {labels.shape}"))
     missing = np.flatnonzero([is_missing(label) for label in labels.tolist()])
     if len(missing):
         hint = f"It stands at position {missing[0]}."
@@ -213,7 +235,11 @@ def read_weights(sample_weight: Any, n: int) -> FloatArray:
         return np.ones(n)
     weights = as_float_array(sample_weight, "sample_weight", ndim=1)
     if weights.shape != (n,):
-        reject("sample_weight", f"one weight for each of the {n} prompts", f"shape {weights.shape}")
+        reject(
+            "sample_weight",
+            f"one weight for each of the {n} prompts",
+            Words(f"shape {weights.shape}"),
+        )
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
         reject("sample_weight", "finite, not negative, and not all zero", sample_weight)
     return weights

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
@@ -81,10 +83,10 @@ class ConstrainedSearchCV(BaseSearchCV):
         ``cv_results_``, may be the best, and are not evaluated again; ``n_iter`` counts new
         candidates only.
     results_file : str or Path, default=None
-        File to which the candidates of every batch are appended when it has finished: JSON, one
-        line each. A search that was killed is continued by running it again: candidates in the
-        file are taken over as those of ``initial_results`` are, and count towards ``n_iter``; one
-        more is evaluated at least.
+        File to which candidates are appended as they finish, JSON, one line each; with ``n_jobs``
+        above 1 those of a batch, when all of it has finished. A search that was killed is continued
+        by running it again: candidates in the file are taken over as those of ``initial_results``
+        are, and count towards ``n_iter``; one more is evaluated at least.
     scoring : str, callable, list, tuple or dict, default=None
         Metrics to compute, as in `RandomizedSearchCV`; those that ``objective`` and ``constraints``
         name by a scorer are added.
@@ -261,11 +263,11 @@ class ConstrainedSearchCV(BaseSearchCV):
         try:
             super().fit(X, y, **params)
         except BaseException:
-            partial = state.partial(super()._format_results)
+            found = state.partial(super()._format_results)
             self.__dict__.clear()  # a call that fails changes nothing
             self.__dict__.update(before)
-            if partial is not None:
-                self.partial_results_ = partial
+            if found is not None:
+                self.partial_results_ = found
             raise
         state = self._search_state
         self.refit, self.verbose = before["refit"], before["verbose"]
@@ -374,12 +376,17 @@ class ConstrainedSearchCV(BaseSearchCV):
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Evaluate batches of candidates, each planned with the results of all before it."""
-        state, cv = self._search_state, _SameSplits(self._checked_cv_orig)
+        state = self._search_state
+        evaluate = partial(evaluate_candidates, cv=_SameSplits(self._checked_cv_orig))
         state.check_earlier(self.n_splits_, has_train_scores=bool(self.return_train_score))
         proposals = self._make_proposals()
         n_iter = max(1, self.n_iter - state.n_in_file)
-        n_batches = -(-n_iter // self.batch_size)
-        search = callback_ctx.subcontext(task_name="search", max_subtasks=n_batches)
+        # With a file, and one after the other: each candidate is on disk before the next begins.
+        is_alone = state.path is not None and effective_n_jobs(self.n_jobs) == 1
+        size = 1 if is_alone else self.batch_size
+        n_batches, rest = divmod(n_iter, self.batch_size)
+        n_portions = n_batches * -(-self.batch_size // size) + -(-rest // size)
+        search = callback_ctx.subcontext(task_name="search", max_subtasks=n_portions)
         search.call_on_fit_task_begin(estimator=self)
         n_done, stops = 0, False
         with tqdm(total=n_iter, disable=not self._has_bar, desc="search") as bar:
@@ -390,23 +397,33 @@ class ConstrainedSearchCV(BaseSearchCV):
                     message = f"The search space has only {n_done} candidates, n_iter={self.n_iter}"
                     warnings.warn(f"{message}: all were evaluated.", UserWarning, stacklevel=2)
                     break
-                task = search.subcontext(
-                    task_name="batch",
-                    max_subtasks=len(candidates) * self.n_splits_,
-                    sequential_subtasks=False,
-                ).call_on_fit_task_begin(estimator=self)
-                results = state.evaluate(evaluate_candidates, candidates, cv=cv, callback_ctx=task)
-                proposals.record(candidates, state.outputs(results, len(candidates)))
-                n_done += len(candidates)
-                bar.set_postfix_str(self._progress(state), refresh=False)
-                bar.update(len(candidates))
-                stops = task.call_on_fit_task_end(estimator=self)
+                for start in range(0, len(candidates), size):
+                    portion = candidates[start : start + size]
+                    stops = self._run_portion(portion, search, proposals, evaluate)
+                    n_done += len(portion)
+                    bar.set_postfix_str(self._progress(state), refresh=False)
+                    bar.update(len(portion))
+                    if stops:
+                        break
         state.finish(super()._format_results)
         self.optimizer_ = proposals.optimizer
         self.n_feasible_ = int(state.latest["is_feasible"].sum())
         if self.n_feasible_ == 0 and not self._refits_infeasible:
             self.refit = False
         search.call_on_fit_task_end(estimator=self)
+
+    def _run_portion(
+        self, portion: list[Any], search: Any, proposals: Proposals, evaluate: Any
+    ) -> bool:
+        """Evaluate candidates and tell their outcomes; returns whether a callback stops it all."""
+        task = search.subcontext(
+            task_name="batch",
+            max_subtasks=len(portion) * self.n_splits_,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self)
+        results = self._search_state.evaluate(evaluate, portion, callback_ctx=task)
+        proposals.record(portion, self._search_state.outputs(results, len(portion)))
+        return bool(task.call_on_fit_task_end(estimator=self))
 
     def _make_proposals(self) -> Proposals:
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=2)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk.metrics._tables import column_names, columns_of
 from lookahead_sk.optimization._space import Space
 
 _NAME = "initial_results"
@@ -45,13 +46,15 @@ def read_results(results: Any, space: Space, needed: Sequence[str]) -> dict[str,
     TypeError
         If they are of another kind.
     """
-    if hasattr(results, "to_dict"):  # a DataFrame
-        results = {str(key): list(results[key]) for key in results}
+    if column_names(results) is not None:
+        results = {str(key): column for key, column in columns_of(results).items()}
     if not isinstance(results, Mapping):
         reject(_NAME, _ACCEPTED, results, kind=TypeError)
-    lengths = {len(column) for column in results.values()}
-    if "params" not in results or len(lengths) != 1:
-        reject(_NAME, _ACCEPTED, sorted(map(str, results)))
+    lengths = {key: len(column) for key, column in results.items()}
+    if "params" not in results:
+        reject(_NAME, "results with a column 'params'", [*results])
+    if len(set(lengths.values())) != 1:
+        reject(_NAME, "results whose columns are of one length", lengths)
     missing = [column for column in needed if column not in results]
     if missing:
         known = [key for key in results if key.startswith("mean_")]

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk._validation import Words, as_float_array, reject
 from lookahead_sk.optimization._choices import (
     ChoiceIndex,
     choice_as_json,
@@ -428,12 +428,12 @@ def _from_distribution(label: str, spec: Any) -> Dimension:
         arguments = [*map(str, spec.args), *(f"{k}={v}" for k, v in spec.kwds.items())]
         hint = "randint(low, high) draws from low to high - 1." * (spec.dist.name == "randint")
         accepted = "a distribution whose parameters are legal"
-        reject(label, accepted, f"{spec.dist.name}({', '.join(arguments)})", hint=hint)
+        reject(label, accepted, Words(f"{spec.dist.name}({', '.join(arguments)})"), hint=hint)
     if not (math.isfinite(low) and math.isfinite(high)):
-        reject(label, "a distribution with a bounded support", f"[{low:g}, {high:g}]")
+        reject(label, "a distribution with a bounded support", Words(f"[{low:g}, {high:g}]"))
     if not hasattr(spec.dist, "pmf"):
         if low >= high:
-            reject(label, "a distribution with low < high", f"[{low:g}, {high:g}]")
+            reject(label, "a distribution with low < high", Words(f"[{low:g}, {high:g}]"))
         return Continuous(spec, low, high)
     if spec.dist.name == "randint" and low == round(low):
         return Integer(round(low), round(high))
@@ -447,7 +447,11 @@ def _make_lattice(label: str, spec: Any, low: float, high: float) -> Lattice:
         probabilities = np.asarray(spec.dist.pk, dtype=float).ravel()
     else:
         if high - low >= _LARGEST_TABLE:
-            reject(label, f"randint, or of at most {_LARGEST_TABLE} values", f"{high - low + 1:g}")
+            reject(
+                label,
+                f"randint, or of at most {_LARGEST_TABLE} values",
+                Words(f"{high - low + 1:g}"),
+            )
         values = low + np.arange(round(high - low) + 1)
         probabilities = np.asarray(spec.pmf(values), dtype=float)
     values, place = np.unique(values, return_inverse=True)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, FloatArray
-from lookahead_sk._validation import check_choice, check_int, reject
+from lookahead_sk._validation import Words, check_choice, check_int, reject
 from lookahead_sk.optimization import _persistence
 from lookahead_sk.optimization._acquisition_map import (
     eic_gradient,
@@ -526,7 +526,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """
         problem = self._problem()
         if self.space_.names is not None:
-            reject("bounds", "an array of shape (d, 2) for gradients", "a mapping")
+            reject("bounds", "an array of shape (d, 2) for gradients", Words("a mapping"))
         unit = self.space_.encode(X)
         width = np.array([d.high - d.low for d in self.space_.dimensions])  # type: ignore[attr-defined]
         if self.acquisition == "eic":

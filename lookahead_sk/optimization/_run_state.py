@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from lookahead_sk._typing import BoolArray, FloatArray
-from lookahead_sk._validation import as_float_array, check_choice, check_int, reject
+from lookahead_sk._validation import Words, as_float_array, check_choice, check_int, reject
 from lookahead_sk.optimization._choices import choice_as_json, choice_from_json
 from lookahead_sk.optimization._dimensions import Real
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
@@ -213,7 +213,7 @@ def check_outputs(y: Any, n: int, n_constraints: int) -> FloatArray:
     wanted = (n, 1 + n_constraints)
     if outputs.shape != wanted:
         hint = "Objective first, then one column a constraint."
-        reject("y", f"an array of shape {wanted}", f"shape {outputs.shape}", hint=hint)
+        reject("y", f"an array of shape {wanted}", Words(f"shape {outputs.shape}"), hint=hint)
     if np.isinf(outputs).any():
         raise ValueError("y must be finite or NaN; got infinity.")
     if (np.abs(outputs) > _LARGEST_OUTPUT).any():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lookahead_sk._typing import BoolArray, FloatArray
-from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk._validation import Words, as_float_array, reject
 from lookahead_sk.optimization._choices import copied
 from lookahead_sk.optimization._dimensions import (
     Dimension,
@@ -147,7 +147,9 @@ class Space:
         if self.names is None:
             array = as_float_array(x, "X", ndim=2)
             if array.shape[1] != self.n_features:
-                reject("X", f"an array of shape (n, {self.n_features})", f"shape {array.shape}")
+                reject(
+                    "X", f"an array of shape (n, {self.n_features})", Words(f"shape {array.shape}")
+                )
             if not np.isfinite(array).all():
                 reject("X", "finite", float(array[~np.isfinite(array)][0]))
             columns: list[Sequence[Any]] = list(array.T)
@@ -168,11 +170,13 @@ def _read_points(x: Any, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
     """Points as dicts with these keys, or raise."""
     if hasattr(x, "to_dicts"):  # a polars DataFrame
         x = x.to_dicts()
+    elif hasattr(x, "to_pylist"):  # a pyarrow Table
+        x = x.to_pylist()
     elif hasattr(x, "to_dict") and np.ndim(x) == 2:
         x = x.to_dict("records")
     if isinstance(x, Mapping) or hasattr(x, "to_dict"):
         hint = "A single point is told as [point]."
-        reject("X", "a list of dicts", type(x).__name__, kind=TypeError, hint=hint)
+        reject("X", "a list of dicts", Words(type(x).__name__), kind=TypeError, hint=hint)
     if isinstance(x, str) or not isinstance(x, Sequence | np.ndarray):
         reject("X", "a list of dicts", x, kind=TypeError)
     points = [point.to_dict() if hasattr(point, "to_dict") else point for point in x]
@@ -222,7 +226,7 @@ def make_space(bounds: Any) -> Space:
         return Space(dimensions, names)
     box = as_float_array(bounds, "bounds")
     if box.ndim != 2 or box.shape[1] != 2 or not len(box):
-        reject("bounds", "an array of shape (d, 2) with d >= 1", f"shape {box.shape}")
+        reject("bounds", "an array of shape (d, 2) with d >= 1", Words(f"shape {box.shape}"))
     return Space(tuple(make_real(str(j), low, high) for j, (low, high) in enumerate(box)))
 
 

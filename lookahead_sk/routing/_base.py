@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._typing import FloatArray, Prompts
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import Words, reject
 from lookahead_sk.metrics._tables import in_order, read_scores, read_weights
 from lookahead_sk.routing._checks import check_X, unmasked
 from lookahead_sk.routing._features._sentence_encoder import is_passthrough
@@ -168,11 +168,13 @@ def _rewards(chosen: npt.NDArray[Any], names: list[Any], y: Any) -> FloatArray:
         labels = np.asarray(given).ravel()
         if labels.dtype.kind == "f" and chosen.dtype.kind != "f":
             reject(
-                "y", f"scores of shape ({len(chosen)}, {len(names)}), or labels", f"shape {shape}"
+                "y",
+                f"scores of shape ({len(chosen)}, {len(names)}), or labels",
+                Words(f"shape {shape}"),
             )
         return (labels == chosen).astype(np.float64)
     scores, _ = read_scores(unmasked(given), "y")
     if scores.shape[1] != len(names):
-        reject("y", f"of shape (n, {len(names)})", f"shape {shape}")
+        reject("y", f"of shape (n, {len(names)})", Words(f"shape {shape}"))
     column = {name: k for k, name in enumerate(names)}
     return scores[np.arange(len(scores)), [column[name] for name in chosen.tolist()]]

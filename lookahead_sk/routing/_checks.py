@@ -23,7 +23,14 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_array, validate_data
 
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, ObjectArray, Prompts
-from lookahead_sk._validation import as_float_array, check_choice, check_seed, is_missing, reject
+from lookahead_sk._validation import (
+    Words,
+    as_float_array,
+    check_choice,
+    check_seed,
+    is_missing,
+    reject,
+)
 from lookahead_sk.metrics._tables import aligned, column_names, read_prices
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
@@ -84,6 +91,8 @@ def check_fit_data(router: Any, X: Any, y: Any, responses: Any, response_lengths
     shape = (n, len(table.classes))
     responses = check_responses(aligned(responses, y, "responses"), shape, router.encoder)
     lengths = check_lengths(aligned(response_lengths, y, "response_lengths"), shape)
+    if lengths is not None:
+        _check_lengths_are_used(router, responses)
     names = table.classes.tolist()
     read_prices(router.costs, names)
     if router.fallback is not None:
@@ -109,7 +118,7 @@ def check_X(router: Any, X: Any, *, reset: bool) -> Prompts:
     with np.errstate(over="ignore"):
         array = np.asarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
-        reject("X", "within the range of float32", "larger values")
+        reject("X", "within the range of float32", Words("larger values"))
     return array
 
 
@@ -150,8 +159,8 @@ def check_prompts(X: Any, name: str = "X") -> list[str]:
             reject(name, "a list of strings", X, kind=TypeError)
         X = list(X)
     if getattr(X, "ndim", 1) != 1:
-        reject(name, "one-dimensional, one string per prompt", f"shape {X.shape}")
-    prompts = list(X)
+        reject(name, "one-dimensional, one string per prompt", Words(f"shape {X.shape}"))
+    prompts = X.to_pylist() if hasattr(X, "to_pylist") else list(X)  # pyarrow
     if not prompts:
         raise ValueError(f"{name} must hold at least one prompt; got 0 prompts.")
     for i, prompt in enumerate(prompts):
@@ -202,7 +211,7 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
     if array.ndim == 1:
         return _labels_as_scores(array, n)
     if array.ndim != 2:
-        reject("y", "of shape (n, K) or (n,)", f"shape {array.shape}")
+        reject("y", "of shape (n, K) or (n,)", Words(f"shape {array.shape}"))
     scores = _as_numbers(array)
     _warn_of_ranks(array)
     if len(scores) != n:
@@ -269,7 +278,7 @@ def _as_numbers(array: npt.NDArray[Any]) -> FloatArray:
 def _check_observed(scores: FloatArray, names: list[Any]) -> None:
     n_models = scores.shape[1]
     if n_models < 2:
-        reject("y", "scores of at least 2 models", f"shape {scores.shape}")
+        reject("y", "scores of at least 2 models", Words(f"shape {scores.shape}"))
     for name in names:
         check_name(name, "y, in its columns,")
     if len(set(names)) != n_models:
@@ -291,11 +300,13 @@ def check_new_scores(y: Any, n: int) -> FloatArray:
     """Scores (n,) of one model on all prompts."""
     array = np.asarray(y)
     if array.shape not in ((n,), (n, 1)):
-        reject("y", f"of shape ({n},), one score a prompt", f"shape {array.shape}")
+        reject("y", f"of shape ({n},), one score a prompt", Words(f"shape {array.shape}"))
     scores = _as_numbers(array.reshape(n, 1))[:, 0]
     if np.isnan(scores).any() or np.ma.is_masked(y):
         row = int(np.isnan(scores).argmax())
-        reject("y", "observed for every prompt", f"nan in row {row}", hint="Leave these out.")
+        reject(
+            "y", "observed for every prompt", Words(f"nan in row {row}"), hint="Leave these out."
+        )
     return scores
 
 
@@ -350,13 +361,13 @@ def check_feedback(y: Any, n: int, classes: npt.NDArray[Any], *, knows_labels: b
     array = np.asarray(unmasked(y))
     if array.ndim == 1:
         if not knows_labels and array.dtype.kind in "biuf":
-            reject("y", f"scores of shape ({n}, {len(names)})", f"shape {array.shape}")
+            reject("y", f"scores of shape ({n}, {len(names)})", Words(f"shape {array.shape}"))
         unknown = [label for label in array.tolist() if label not in names]
         if unknown:
             reject("y", f"scores of shape ({n}, {len(names)}), or labels among {names}", unknown[0])
         array = (array[:, None] == classes).astype(np.float64)
     if array.shape != (n, len(names)):
-        reject("y", f"of shape ({n}, {len(names)})", f"shape {array.shape}")
+        reject("y", f"of shape ({n}, {len(names)})", Words(f"shape {array.shape}"))
     scores = _as_numbers(array)
     _check_rows(~np.isnan(scores))
     return scores
@@ -429,12 +440,12 @@ def n_observed(responses: npt.NDArray[Any]) -> int:
 def check_text_responses(responses: Any, shape: tuple[int, int]) -> ObjectArray:
     """Return responses as an object array (n, K) of str or None (not observed)."""
     array = np.empty(shape, dtype=object)
-    rows = responses.to_numpy() if hasattr(responses, "to_numpy") else responses
+    rows = responses if column_names(responses) is None else np.asarray(responses)
     accepted = f"an array of strings of shape {shape}"
     if isinstance(rows, str | bytes) or not hasattr(rows, "__len__"):
         reject("responses", accepted, rows, kind=TypeError)
     if len(rows) != shape[0]:
-        reject("responses", accepted, f"{len(rows)} rows")
+        reject("responses", accepted, Words(f"{len(rows)} rows"))
     for i, row in enumerate(rows):
         if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
             reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
@@ -460,11 +471,15 @@ def check_numeric_responses(responses: Any, shape: tuple[int, int]) -> Float32Ar
     except ValueError:
         reject("responses", accepted, responses)
     if numbers.ndim != 3 or numbers.shape[:2] != shape or numbers.shape[2] < 1:
-        reject("responses", accepted, f"shape {numbers.shape}")
+        reject("responses", accepted, Words(f"shape {numbers.shape}"))
     if np.isinf(numbers).any():
-        reject("responses", "finite, or NaN where not observed", "inf")
+        reject("responses", "finite, or NaN where not observed", Words("inf"))
     if (np.abs(numbers) > LARGEST_EMBEDDED).any():
-        reject("responses", f"no larger than {LARGEST_EMBEDDED:g} in magnitude", "larger numbers")
+        reject(
+            "responses",
+            f"no larger than {LARGEST_EMBEDDED:g} in magnitude",
+            Words("larger numbers"),
+        )
     return numbers.astype(np.float32)
 
 
@@ -474,7 +489,21 @@ def check_lengths(lengths: Any, shape: tuple[int, int]) -> FloatArray | None:
         return None
     array = as_float_array(lengths, "response_lengths")
     if array.shape != shape:
-        reject("response_lengths", f"an array of shape {shape}", f"shape {array.shape}")
+        reject("response_lengths", f"an array of shape {shape}", Words(f"shape {array.shape}"))
     if (array < 0).any() or np.isinf(array).any():
         reject("response_lengths", "at least 0 and finite, or NaN", float(np.nanmin(array)))
     return array
+
+
+def _check_lengths_are_used(router: Any, responses: npt.NDArray[Any] | None) -> None:
+    """Raise for lengths without responses, warn where parameters leave them out.
+
+    Lengths are learnt together with what the responses say.
+    """
+    if responses is None or n_observed(responses) == 0:
+        hint = "Lengths alone are not learnt from."
+        reject("responses", "given where response_lengths are", None, hint=hint)
+    for name in ("response_weight", "descriptor_weight"):
+        if getattr(router, name, None) == 0:
+            message = f"response_lengths are not learnt from: {name}=0 leaves them out."
+            warnings.warn(message, UserWarning, stacklevel=4)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, Prompts
-from lookahead_sk._validation import check_float, check_verbose, reject
+from lookahead_sk._validation import Words, check_float, check_verbose, reject
 from lookahead_sk.metrics._cost_quality import route, tie_weights
 from lookahead_sk.metrics._tables import column_names, in_order, read_prices, read_scores
 from lookahead_sk.routing._base import BaseRouter
@@ -143,6 +143,7 @@ class BaseLookaheadRouter(
         response_lengths : array-like of shape (n, K), default=None
             True lengths of the responses in any unit (characters, tokens), for logs that keep only
             the beginning of a response; measured in characters on ``responses`` when not given.
+            They go with ``responses``.
 
         Returns
         -------
@@ -487,9 +488,9 @@ class BaseLookaheadRouter(
         scores, _ = read_scores(unmasked(in_order(y, names)), "y")
         quality, costs = self._choices(prediction)
         if scores.shape != quality.shape:
-            reject("y", f"of shape {quality.shape}", f"shape {scores.shape}")
+            reject("y", f"of shape {quality.shape}", Words(f"shape {scores.shape}"))
         if np.isnan(scores).any():
-            reject("y", "observed for every prompt and model", "NaN")
+            reject("y", "observed for every prompt and model", Words("NaN"))
         low, high = score_range = prediction.predictor.score_range
         n_outside = int(((scores < low) | (scores > high)).sum())
         if n_outside:
@@ -625,7 +626,7 @@ class BaseLookaheadRouter(
             reject("name", f"a new name, none of {names}", name)
         prompts = check_X(self, X, reset=False)
         if len(prompts) < MIN_PROMPTS:
-            reject("X", f"at least {MIN_PROMPTS} prompts", f"{len(prompts)} prompts")
+            reject("X", f"at least {MIN_PROMPTS} prompts", Words(f"{len(prompts)} prompts"))
         scores = check_new_scores(y, len(prompts))
         table, lengths = self._check_new_responses(responses, response_lengths, len(prompts))
         self._check_costs([*names, name])
@@ -770,4 +771,4 @@ def _check_classes(classes: Any, known: list[Any], what: str) -> None:
 def _check_any(name: str, values: npt.NDArray[Any] | None) -> None:
     """Raise where nothing of the responses, or lengths, of a new model was observed."""
     if values is not None and np.isnan(values).reshape(len(values), -1).any(axis=1).all():
-        reject(name, "observed for some prompts", "none")
+        reject(name, "observed for some prompts", Words("none"))

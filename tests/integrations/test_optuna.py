@@ -324,3 +324,26 @@ def test_a_fit_begins_where_that_of_the_latest_trial_has_ended(monkeypatch):
     study.sampler = TwoStepConstrainedSampler(seed=0, acquisition="eic")
     study.optimize(function, n_trials=1)
     assert len(begun[n_fits]) == 2
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 10**6), (3, 2**40), (10**9, 10**9 + 10**5)])
+def test_integers_on_a_long_log_scale_are_a_lattice(low, high):
+    distributions = {"n": IntDistribution(low, high, log=True)}
+    space = make_space(to_bounds(distributions))
+    assert space.n_values <= 2**16
+    unit = space.snap(np.random.default_rng(0).random((500, 1)))
+    params = [to_params(point, distributions) for point in space.decode(unit)]
+    assert all(type(p["n"]) is int and low <= p["n"] <= high for p in params)
+    np.testing.assert_array_equal(space.encode([to_point(p, distributions) for p in params]), unit)
+    logs = np.log([p["n"] for p in params])
+    np.testing.assert_allclose(unit[:, 0], (logs - np.log(low)) / np.log(high / low), atol=0.06)
+    for other in (low, high, low + 12345, int(math.sqrt(low * high))):
+        (point,) = space.decode(space.encode([to_point({"n": other}, distributions)]))
+        assert to_params(point, distributions)["n"] == pytest.approx(other, rel=1e-3)
+
+
+def test_integers_on_a_long_log_scale_are_paid_once():
+    study = study_with(seed=0)
+    study.optimize(lambda t: (t.suggest_int("n", 1, 10**6, log=True) - 1) ** 2.0, n_trials=18)
+    values = [trial.params["n"] for trial in study.trials]
+    assert len(set(values)) == 18

@@ -204,6 +204,22 @@ def test_a_file_grows_and_a_killed_search_goes_on(tmp_path, first):
     assert len(pd.read_json(path, lines=True)) == 7
 
 
+def test_a_batch_is_on_disk_candidate_by_candidate(tmp_path):
+    path = tmp_path / "results.jsonl"
+    whole = search(batch_size=4).fit(*DATA).cv_results_
+    Toy.n_fits, Toy.stops_at = 0, 2 * 6 + 1
+    stopped = search(batch_size=4, results_file=path)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(*DATA)
+    Toy.stops_at = None
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["params"]["x"] for row in found] == [p["x"] for p in whole["params"][:6]]
+    assert len(stopped.partial_results_["params"]) == 6
+    parallel = search(batch_size=4, n_jobs=2).fit(*DATA).cv_results_
+    assert repr(parallel["params"]) == repr(whole["params"])
+    np.testing.assert_array_equal(parallel["violation"], whole["violation"])
+
+
 def test_a_search_that_was_complete_evaluates_one_more(tmp_path):
     path = tmp_path / "results.jsonl"
     search(results_file=path).fit(*DATA)

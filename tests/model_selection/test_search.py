@@ -353,7 +353,7 @@ def test_earlier_results_of_other_metrics_are_refused():
         ({"constraints": {"mean_train_quality": (0, 1)}}, ValueError, "return_train_score=True"),
         ({"objective": None, "scoring": ["accuracy", "f1"]}, ValueError, "one of the metrics"),
         ({"initial_results": [1]}, TypeError, "initial_results must be the cv_results_"),
-        ({"initial_results": {"a": [1]}}, ValueError, "initial_results must be the cv_results_"),
+        ({"initial_results": {"a": [1]}}, ValueError, "initial_results must be .* 'params'"),
         ({"space": {"x": (0, 1)}}, TypeError, r"param_distributions\['x'\] must be a frozen"),
         ({"space": {"x": loguniform}}, TypeError, r"param_distributions\['x'\]"),
         ({"space": {}}, ValueError, "param_distributions must be a mapping with at least one"),

@@ -214,7 +214,7 @@ def test_values_that_are_next_to_impossible_are_told_apart():
 @pytest.mark.parametrize(
     ("bounds", "kind", "message"),
     [
-        ({"n": randint(5, 1)}, ValueError, r"bounds\['n'\] .*legal; got 'randint\(5, 1\)'"),
+        ({"n": randint(5, 1)}, ValueError, r"bounds\['n'\] .*legal; got randint\(5, 1\)"),
         ({"n": randint}, TypeError, "a frozen distribution"),
         ({"x": (1, 1)}, ValueError, "low=1, high=1 for dimension 'x'. In a mapping a constant"),
         ({0: (0, 1)}, TypeError, "bounds must be a mapping with names that are strings; got 0"),

@@ -102,7 +102,7 @@ def test_a_price_for_length_needs_foreseen_lengths(study):
     plain = LookaheadRouter(
         encoder="passthrough", max_epochs=1, costs=[1.0, 1.0], cost_unit="length"
     ).fit(X, y)
-    with pytest.raises(ValueError, match="fitted with responses or response_lengths"):
+    with pytest.raises(ValueError, match="fitted with responses, response_weight > 0"):
         plain.predict(X)
 
 

@@ -85,6 +85,33 @@ def test_a_model_without_responses_is_foreseen_as_unknown(is_text, encoder):
     assert isinstance(seen[0]["row"], int)
 
 
+def test_lengths_that_would_not_be_learnt_from_are_refused_or_announced():
+    X, Y = numbers()
+    lengths = np.ones((90, 3))
+    for responses in (None, np.full((90, 3, 4), np.nan)):
+        with pytest.raises(ValueError, match="responses must be given where response_lengths are"):
+            made().fit(X, Y, responses=responses, response_lengths=lengths)
+    seen = {"responses": np.random.RandomState(3).randn(90, 3, 4), "response_lengths": lengths}
+    with pytest.warns(UserWarning, match="not learnt from: response_weight=0 leaves them out"):
+        made(response_weight=0).fit(X, Y, **seen)
+
+
+@pytest.mark.parametrize("costs", [[1, -1e-9, 2], {"a": 1, "b": -2, "c": 0}, pd.Series([-1, 0, 0])])
+def test_a_negative_price_is_refused_everywhere(costs, fitted):
+    X, Y = numbers()
+    message = "costs must be 3 finite numbers, one per model, none negative"
+    with pytest.raises(ValueError, match=message):
+        made(costs=costs).fit(X, Y)
+    router = made(costs=[0, 0, 0]).fit(X, Y).set_params(costs=costs)
+    for call in (
+        lambda: router.predict_cost(X),
+        lambda: router.predict(X, budget=1.0),
+        lambda: router.tune_cost(X, budget=1.0),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 # 2. What is saved can be loaded.
 
 
@@ -264,11 +291,12 @@ def test_na_is_nan_wherever_a_table_enters():
     objects = gaps.astype(object).where(gaps.notna(), pd.NA)
     expected = made().fit(X, gaps).predict_quality(X)
     lengths = (100 * Y.abs()).round().mask(gaps.isna())
-    with_lengths = made().fit(X, gaps, response_lengths=lengths).predict_quality(X)
+    seen = {"responses": np.random.RandomState(3).randn(90, 3, 4)}
+    with_lengths = made().fit(X, gaps, **seen, response_lengths=lengths).predict_quality(X)
     chosen = ["a"] * 90
     for table in (nullable, objects):
         np.testing.assert_array_equal(made().fit(X, table).predict_quality(X), expected)
-        same = made().fit(X, gaps, response_lengths=lengths.astype("Int64"))
+        same = made().fit(X, gaps, **seen, response_lengths=lengths.astype("Int64"))
         np.testing.assert_array_equal(same.predict_quality(X), with_lengths)
         assert routing_score(table, chosen) == pytest.approx(routing_score(gaps, chosen))
         router = made().fit(X, gaps)
@@ -430,7 +458,8 @@ def test_displays_say_what_is_wrong(fitted):
         ({"cost_weight": -1.0}, "cost_weight must be a float"),
         ({"cost_weight": math.nan}, "cost_weight must be a float"),
         ({"cost_unit": "token"}, "cost_unit must be one of"),
-        ({"costs": [1.0, math.nan, 2.0]}, r"costs must be 3 finite.*\['b'\]"),
+        ({"costs": [1.0, math.nan, 2.0]}, "costs must be 3 finite.*{'b': nan}"),
+        ({"costs": {"a": 1, "b": 2, "c": -3}}, "none negative; got .*{'c': -3.0}"),
         ({"fallback": "zz"}, "fallback must be"),
         ({"fallback": "a", "novelty_level": 2.0}, "novelty_level must be"),
         ({"device": "tpu"}, "device must be"),

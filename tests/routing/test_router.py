@@ -350,9 +350,11 @@ def test_tables_of_responses_follow_the_names_in_the_scores():
     options = {"max_epochs": 1, "encoder": "passthrough", "random_state": 0}
     X = np.random.RandomState(0).randn(60, 5)
     lengths = data.responses.map(len)
-    plain = LookaheadRouter(**options).fit(X, data.scores, response_lengths=lengths)
+    seen = np.random.RandomState(1).randn(60, 6, 3)
+    plain = LookaheadRouter(**options)
+    plain.fit(X, data.scores, responses=seen, response_lengths=lengths)
     turned = LookaheadRouter(**options)
-    turned.fit(X, data.scores, response_lengths=lengths[backwards])
+    turned.fit(X, data.scores, responses=seen, response_lengths=lengths[backwards])
     np.testing.assert_array_equal(plain.predict_quality(X), turned.predict_quality(X))
     numbered = data.responses.set_axis(range(6), axis=1)
     check = aligned

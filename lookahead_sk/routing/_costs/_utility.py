@@ -45,8 +45,8 @@ def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatA
     lengths = prediction.lengths()
     if lengths is None:
         raise ValueError(
-            "cost_unit='length' needs a router that was fitted with responses or "
-            "response_lengths, and response_weight > 0; response_lengths go with responses."
+            "cost_unit='length' needs a router that was fitted with responses, "
+            "response_weight > 0 and, where there is one, descriptor_weight > 0."
         )
     if np.isnan(lengths).any():
         unknown = classes[np.isnan(lengths).any(axis=0)].tolist()

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from lookahead_sk._device import resolve_device
 from lookahead_sk._threads import fork_safe_lock
 from lookahead_sk._typing import Float32Array, IntArray, Prompts
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import Words, reject
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -283,9 +283,9 @@ def _rows(part: Any, n: int) -> Float32Array:
     except (TypeError, ValueError):
         reject("encoder", accepted, part)
     if rows.ndim != 2 or len(rows) != n or not rows.shape[1]:
-        reject("encoder", accepted, f"shape {rows.shape}")
+        reject("encoder", accepted, Words(f"shape {rows.shape}"))
     if not np.isfinite(rows).all():
-        reject("encoder", accepted, "NaN or infinity")
+        reject("encoder", accepted, Words("NaN or infinity"))
     return rows
 
 

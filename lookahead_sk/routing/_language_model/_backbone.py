@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import Words, reject
 from lookahead_sk.routing._language_model._tokenizer import Vocabulary, read_vocabulary
 
 AUTO_CLASSES = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM"}
@@ -174,7 +174,11 @@ def load_backbone(backbone: Any, approach: str) -> tuple[LanguageModel, Vocabula
     if isinstance(backbone, tuple | list):
         model, tokenizer = backbone
         if getattr(model, "is_quantized", False):
-            reject("backbone", "a model in floating point, which can be trained", "a quantized one")
+            reject(
+                "backbone",
+                "a model in floating point, which can be trained",
+                Words("a quantized one"),
+            )
         model = copy.deepcopy(model).float().cpu()
         if model.base_model is not model and _own_head(model) is None:
             model = model.base_model  # a classifier, say: its head is of no use here

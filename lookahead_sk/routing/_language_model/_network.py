@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import Words, reject
 from lookahead_sk.routing._language_model._backbone import LanguageModel
 from lookahead_sk.routing._language_model._heads import Heads
 from lookahead_sk.routing._language_model._sequences import Responses, Tokens
@@ -38,7 +38,7 @@ class LookaheadNetwork(nn.Module, ABC):
         super().__init__()
         has_cache = language_model.cache_name is not None
         if not self.needs <= language_model.takes or (self.needs_cache and not has_cache):
-            reject("backbone", self.accepted, type(language_model.trunk).__name__)
+            reject("backbone", self.accepted, Words(type(language_model.trunk).__name__))
         self.language_model = language_model
         self.vocabulary = vocabulary
         self.n_models = n_models
