@@ -146,15 +146,22 @@ def is_missing(value: Any) -> bool:
 def _as_floats(values: Any) -> npt.NDArray[np.float64]:
     if hasattr(values, "detach"):  # a tensor, of any device
         values = values.detach().cpu().numpy()
-    try:
-        return np.array(values, dtype=np.float64)
-    except TypeError:  # pandas' NA is no number
-        cells = np.array(values, dtype=object)
-        missing = np.array([is_missing(cell) for cell in cells.ravel()], dtype=bool)
-        if not missing.any():
-            raise
-        cells[missing.reshape(cells.shape)] = np.nan
-        return cells.astype(np.float64)
+    array = np.asarray(values)
+    if array.dtype.kind == "c":
+        raise TypeError("complex numbers are not real numbers")
+    if array.dtype.kind == "O":
+        cells = np.array([_as_number(cell) for cell in array.ravel()], dtype=object)
+        array = cells.reshape(array.shape)
+    elif array.dtype.kind not in "biuf":  # NumPy would read text, and count days
+        raise TypeError(f"{array.dtype} is not a kind of number")
+    return array.astype(np.float64)
+
+
+def _as_number(cell: Any) -> Any:
+    """A cell that can be a float: NaN where it holds nothing."""
+    if isinstance(cell, str | bytes | np.datetime64 | np.timedelta64):
+        raise TypeError(f"{cell!r} is not a number")
+    return np.nan if is_missing(cell) else cell
 
 
 def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.NDArray[np.float64]:
@@ -167,10 +174,6 @@ def as_float_array(values: Any, name: str, *, ndim: int | None = None) -> npt.ND
     ValueError
         If the values are not real numbers or have another number of dimensions.
     """
-    if np.iscomplexobj(values):
-        reject(name, "an array of real numbers", values)
-    if getattr(getattr(values, "dtype", None), "kind", None) in ("U", "S", "M", "m"):
-        reject(name, "an array of numbers", values)
     try:
         if np.ma.isMaskedArray(values):
             values = np.ma.filled(values.astype(np.float64), np.nan)

@@ -16,7 +16,7 @@ from optuna.distributions import (
 from scipy.stats import loguniform, randint, rv_discrete
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk.optimization._dimensions import MOST_CHOICES
+from lookahead_sk.optimization._dimensions import LARGEST_WHOLE, MOST_CHOICES
 
 _LARGEST_TABLE = 2**16
 Distributions = Mapping[str, BaseDistribution]
@@ -64,10 +64,10 @@ def _log_integers(low: int, high: int) -> Any:
 
 
 def modelled(distributions: Distributions) -> dict[str, BaseDistribution]:
-    """Those that can take part in the model: neither constants nor too many choices."""
+    """Those that can take part in the model: no constants, and neither too many values."""
     kept, n_choices = {}, 0
     for name, distribution in distributions.items():
-        if distribution.single():
+        if distribution.single() or has_too_many_integers(distribution):
             continue
         if isinstance(distribution, CategoricalDistribution):
             if n_choices + len(distribution.choices) > MOST_CHOICES:
@@ -75,6 +75,13 @@ def modelled(distributions: Distributions) -> dict[str, BaseDistribution]:
             n_choices += len(distribution.choices)
         kept[name] = distribution
     return kept
+
+
+def has_too_many_integers(distribution: Any) -> bool:
+    """Whether floats cannot tell all values apart."""
+    if not isinstance(distribution, IntDistribution):
+        return False
+    return max(-distribution.low, distribution.high) > LARGEST_WHOLE
 
 
 def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:

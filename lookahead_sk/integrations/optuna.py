@@ -29,6 +29,7 @@ except ImportError as error:
 from lookahead_sk._files import SENSELESS
 from lookahead_sk._validation import Words, check_choice, check_int, reject
 from lookahead_sk.integrations._optuna_space import (
+    has_too_many_integers,
     is_inside,
     modelled,
     to_bounds,
@@ -36,7 +37,7 @@ from lookahead_sk.integrations._optuna_space import (
     to_point,
 )
 from lookahead_sk.optimization import TwoStepConstrainedBO
-from lookahead_sk.optimization._dimensions import MOST_CHOICES
+from lookahead_sk.optimization._dimensions import LARGEST_WHOLE, MOST_CHOICES
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._problem import NEIGHBOURHOOD
@@ -227,6 +228,8 @@ class TwoStepConstrainedSampler(BaseSampler):
         known = [t.distributions[name] for t in completed if name in t.distributions]
         if len(known) < len(completed):
             reason = "is missing in some completed trials"
+        elif has_too_many_integers(distribution):
+            reason = f"has integers larger than {LARGEST_WHOLE}"
         elif all(d == distribution for d in known):
             reason = f"has, with the other lists, more than {MOST_CHOICES} choices"
         else:

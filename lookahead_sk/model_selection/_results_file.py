@@ -61,8 +61,8 @@ def read_file(path: Path) -> dict[str, list[Any]] | None:
     rows = []
     for number, line in enumerate(content[:end].splitlines(), start=1):
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
             raise _damaged(path, number) from error
         if not isinstance(row, dict) or not isinstance(row.get("params"), dict):
             raise _damaged(path, number)

@@ -10,6 +10,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def strict_key(choice: Any) -> Any:
         return ("bool", bool(choice))
     if isinstance(choice, str):
         return ("str", str(choice))
-    if isinstance(choice, numbers.Real | np.number) and not isinstance(choice, complex):
+    if isinstance(choice, numbers.Real | np.number | Decimal) and not isinstance(choice, complex):
         return ("nan",) if choice != choice else ("number", choice)
     if isinstance(choice, Mapping):
         return ("dict", frozenset((strict_key(k), strict_key(v)) for k, v in choice.items()))

@@ -29,6 +29,7 @@ from lookahead_sk.optimization._choices import (
 _SLACK = 1e-9  # relative, of what rounding makes of a value
 _LEAST_SHARE = 1e-3  # of the average width of a cell, for values that are next to impossible
 _LARGEST_TABLE = 2**20
+LARGEST_WHOLE = 2**53  # larger integers are not told apart
 _MOST_SHOWN = 20  # values in a message
 # Each choice is a coordinate with a length-scale of its own, which are fitted together.
 MOST_CHOICES = 250  # of all lists of a space together
@@ -423,7 +424,10 @@ def _from_distribution(label: str, spec: Any) -> Dimension:
             accepted = "a frozen distribution, such as scipy.stats.randint(1, 9)"
             reject(label, accepted, getattr(spec, "name", spec), kind=TypeError)
         spec = spec()
-    low, high = (float(end) for end in spec.support())
+    ends = spec.support()
+    if np.ndim(ends[0]) or np.ndim(ends[1]):
+        reject(label, "a distribution of one number", Words(f"ends {ends[0]} and {ends[1]}"))
+    low, high = float(ends[0]), float(ends[1])
     if math.isnan(low) or math.isnan(high):
         arguments = [*map(str, spec.args), *(f"{k}={v}" for k, v in spec.kwds.items())]
         hint = "randint(low, high) draws from low to high - 1." * (spec.dist.name == "randint")
@@ -435,6 +439,8 @@ def _from_distribution(label: str, spec: Any) -> Dimension:
         if low >= high:
             reject(label, "a distribution with low < high", Words(f"[{low:g}, {high:g}]"))
         return Continuous(spec, low, high)
+    if max(abs(low), abs(high)) > LARGEST_WHOLE:
+        reject(label, f"of integers of at most {LARGEST_WHOLE}, which floats hold", high)
     if spec.dist.name == "randint" and low == round(low):
         return Integer(round(low), round(high))
     return _make_lattice(label, spec, low, high)

@@ -347,3 +347,11 @@ def test_integers_on_a_long_log_scale_are_paid_once():
     study.optimize(lambda t: (t.suggest_int("n", 1, 10**6, log=True) - 1) ** 2.0, n_trials=18)
     values = [trial.params["n"] for trial in study.trials]
     assert len(set(values)) == 18
+
+
+@pytest.mark.parametrize("options", [{}, {"log": True}, {"step": 2**10}])
+def test_integers_that_floats_cannot_tell_apart_are_announced(options):
+    study = study_with(n_startup_trials=2)
+    with pytest.warns(UserWarning, match="'n' has integers larger than 9007199254740992"):
+        study.optimize(lambda t: t.suggest_int("n", 1, 1 + 2**60, **options) * 1e-18, n_trials=4)
+    assert len({t.params["n"] for t in study.trials}) == 4

@@ -1,6 +1,7 @@
 """Points and choices are the same after logs, tables, JSON, NumPy and rounding."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from lookahead_sk.optimization._space import make_space
         ([0.1, 0.2, 0.3], 0.1 + 0.2, 0.3),
         ([1, 2], np.float64(2.0), 2),
         ([(1, 2), (3,)], [1, 2], (1, 2)),
+        ([Decimal("0.1"), Decimal("0.3")], 0.1 + 0.2, Decimal("0.3")),
         ([(0.1, 0.3), None], [0.1, 0.1 + 0.2], (0.1, 0.3)),
         ([[1, 2], [3]], (3,), [3]),
         ([{"a": (1, 2)}, {}], {"a": [1, 2]}, {"a": (1, 2)}),
@@ -216,6 +218,9 @@ def test_values_that_are_next_to_impossible_are_told_apart():
     [
         ({"n": randint(5, 1)}, ValueError, r"bounds\['n'\] .*legal; got randint\(5, 1\)"),
         ({"n": randint}, TypeError, "a frozen distribution"),
+        ({"x": uniform(1, -1)}, ValueError, r"legal; got uniform\(1, -1\)"),
+        ({"x": uniform([0, 1], 1)}, ValueError, r"a distribution of one number; got ends \[0"),
+        ({"n": randint(0, 2**60)}, ValueError, "of integers of at most 9007199254740992"),
         ({"x": (1, 1)}, ValueError, "low=1, high=1 for dimension 'x'. In a mapping a constant"),
         ({0: (0, 1)}, TypeError, "bounds must be a mapping with names that are strings; got 0"),
         ({"n": binom(10**7, 0.5)}, ValueError, "at most 1048576 values"),

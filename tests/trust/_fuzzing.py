@@ -43,7 +43,7 @@ class Watch:
 
     def __exit__(self, *exception):
         self.is_on = False
-        assert self.seen == []
+        assert self.seen == [], self.seen
 
 
 WATCH = Watch()
