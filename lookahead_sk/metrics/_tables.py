@@ -29,6 +29,15 @@ def column_names(table: Any) -> list[Any] | None:
     return list(table.columns) if hasattr(table, "columns") else None
 
 
+def refuse_records(table: Any, name: str) -> None:
+    """Raise for mappings and structured arrays: their names would not be read."""
+    is_list = isinstance(table, list | tuple) and bool(table)
+    fields = getattr(getattr(table, "dtype", None), "names", None)
+    if isinstance(table, Mapping) or (is_list and isinstance(table[0], Mapping)) or fields:
+        hint = "pandas.DataFrame makes one of it."
+        reject(name, "an array or a DataFrame", table, kind=TypeError, hint=hint)
+
+
 def columns_of(frame: Any) -> dict[Any, list[Any]]:
     """The columns of a frame by name, each as a list."""
     return {name: _cells(frame[name]) for name in column_names(frame) or ()}
@@ -154,6 +163,7 @@ def read_scores(
 
     ``models`` names the columns of a table without names, and chooses and orders those of a frame.
     """
+    refuse_records(scores, name)
     names = column_names(scores)
     if models is not None and names is not None:
         is_named = not _is_numbered(names) or set(models) <= set(names)
@@ -172,7 +182,7 @@ def read_scores(
 
 
 def _as_index(label: Any, models: list[Any] | None, n_models: int, name: str) -> int:
-    if models is not None and label in models:
+    if not is_missing(label) and models is not None and label in models:
         return models.index(label)
     # Where models have numbers for names, a number is a name.
     is_numbered = models is None or not any(_is_int(model) for model in models)

@@ -60,8 +60,10 @@ def read_file(path: Path) -> dict[str, list[Any]] | None:
     end = content.rfind(b"\n") + 1
     rows = []
     for number, line in enumerate(content[:end].splitlines(), start=1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise _damaged(path, number) from error
         if not isinstance(row, dict) or not isinstance(row.get("params"), dict):

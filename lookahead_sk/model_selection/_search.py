@@ -17,7 +17,7 @@ from lookahead_sk._validation import check_choice, check_int, reject
 from lookahead_sk.model_selection._limits import NoFeasibleCandidateWarning
 from lookahead_sk.model_selection._metrics import Metrics, read_metrics
 from lookahead_sk.model_selection._proposals import Proposals, read_distributions
-from lookahead_sk.model_selection._results_file import check_writable, read_file
+from lookahead_sk.model_selection._results_file import append_rows, check_writable, read_file
 from lookahead_sk.model_selection._search_state import Results, SearchState
 from lookahead_sk.model_selection._sklearn import (
     BaseSearchCV,
@@ -282,10 +282,14 @@ class ConstrainedSearchCV(BaseSearchCV):
         path = None if self.results_file is None else Path(self.results_file)
         if path is not None:
             check_writable(space)
-        earlier = [self.initial_results, None if path is None else read_file(path)]
+        earlier = {
+            "initial_results": self.initial_results,
+            "results_file": None if path is None else read_file(path),
+        }
         columns = [f"mean_test_{metrics.objective}", *(x.column for x in metrics.limits)]
-        tables = [read_results(table, space, columns) for table in earlier if table is not None]
-        n_in_file = len(tables[-1]["params"]) if earlier[-1] is not None else 0
+        given = {name: table for name, table in earlier.items() if table is not None}
+        tables = [read_results(table, space, columns, name) for name, table in given.items()]
+        n_in_file = len(tables[-1]["params"]) if "results_file" in given else 0
         return SearchState(metrics, joined(tables), self.error_score, path, n_in_file)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -379,6 +383,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         state = self._search_state
         evaluate = partial(evaluate_candidates, cv=_SameSplits(self._checked_cv_orig))
         state.check_earlier(self.n_splits_, has_train_scores=bool(self.return_train_score))
+        if state.path is not None:
+            append_rows(state.path, [])  # raises where nothing can be written
         proposals = self._make_proposals()
         n_iter = max(1, self.n_iter - state.n_in_file)
         # With a file, and one after the other: each candidate is on disk before the next begins.

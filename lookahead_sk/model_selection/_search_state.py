@@ -82,7 +82,8 @@ class SearchState:
             for name in self.metrics.names:
                 kinds = ["mean", "std", *(f"split{i}" for i in range(n_splits))]
                 columns += [f"{kind}_{part}_{name}" for kind in kinds]
-        check_columns(self.earlier, columns)
+        name = "results_file" if self.n_in_file else "initial_results"
+        check_columns(self.earlier, columns, name)
 
     def partial(self, make: Callable[..., Results]) -> Results | None:
         """Results of the candidates that have finished, None while there are none."""

@@ -15,14 +15,15 @@ from lookahead_sk._validation import as_float_array, reject
 from lookahead_sk.metrics._tables import column_names, columns_of
 from lookahead_sk.optimization._space import Space
 
-_NAME = "initial_results"
 _ACCEPTED = "the cv_results_ of a search, or None"
 # As NumPy writes its numbers in a dict: np.float64(0.1), np.str_('a'), np.True_.
 _NUMPY_CALL = re.compile(r"\bnp\.\w+\(([^()]*)\)")
 _NUMPY_BOOL = re.compile(r"\bnp\.(True|False)_")
 
 
-def read_results(results: Any, space: Space, needed: Sequence[str]) -> dict[str, Any]:
+def read_results(
+    results: Any, space: Space, needed: Sequence[str], name: str = "initial_results"
+) -> dict[str, Any]:
     """Results of an earlier search as this one would have written them, or raise.
 
     Parameters
@@ -33,6 +34,8 @@ def read_results(results: Any, space: Space, needed: Sequence[str]) -> dict[str,
         The search space, with names.
     needed : sequence of str
         Columns that must be there.
+    name : str, default="initial_results"
+        The parameter that gave them, for messages.
 
     Returns
     -------
@@ -49,22 +52,22 @@ def read_results(results: Any, space: Space, needed: Sequence[str]) -> dict[str,
     if column_names(results) is not None:
         results = {str(key): column for key, column in columns_of(results).items()}
     if not isinstance(results, Mapping):
-        reject(_NAME, _ACCEPTED, results, kind=TypeError)
+        reject(name, _ACCEPTED, results, kind=TypeError)
     lengths = {key: len(column) for key, column in results.items()}
     if "params" not in results:
-        reject(_NAME, "results with a column 'params'", [*results])
+        reject(name, "results with a column 'params'", [*results])
     if len(set(lengths.values())) != 1:
-        reject(_NAME, "results whose columns are of one length", lengths)
+        reject(name, "results whose columns are of one length", lengths)
     missing = [column for column in needed if column not in results]
     if missing:
         known = [key for key in results if key.startswith("mean_")]
-        reject(_NAME, f"results with the columns {missing}", known)
+        reject(name, f"results with the columns {missing}", known)
     names = space.names or ()
-    candidates = [_read_candidate(params, names) for params in results["params"]]
-    return {**results, "params": _canonical(candidates, space)}
+    candidates = [_read_candidate(params, names, name) for params in results["params"]]
+    return {**results, "params": _canonical(candidates, space, name)}
 
 
-def _read_candidate(params: Any, names: Sequence[str]) -> dict[str, Any]:
+def _read_candidate(params: Any, names: Sequence[str], name: str) -> dict[str, Any]:
     if isinstance(params, str):
         text = params
         while (shorter := _NUMPY_BOOL.sub(r"\1", _NUMPY_CALL.sub(r"\1", text))) != text:
@@ -73,15 +76,15 @@ def _read_candidate(params: Any, names: Sequence[str]) -> dict[str, Any]:
             params = ast.literal_eval(re.sub(r"(?<=: )(nan|NaN|<NA>)\b", "None", text))
         except (SyntaxError, ValueError):
             hint = "Its params are text: keep them as dicts, or in a file that results_file names."
-            reject(_NAME, "results whose params are dicts", params, hint=hint)
+            reject(name, "results whose params are dicts", params, hint=hint)
     if not isinstance(params, Mapping):
-        reject(_NAME, "results whose params are dicts", params, kind=TypeError)
+        reject(name, "results whose params are dicts", params, kind=TypeError)
     if set(params) != set(names):
-        reject(_NAME, f"results of the parameters {list(names)}", sorted(map(str, params)))
+        reject(name, f"results of the parameters {list(names)}", sorted(map(str, params)))
     return dict(params)
 
 
-def _canonical(candidates: list[dict[str, Any]], space: Space) -> list[dict[str, Any]]:
+def _canonical(candidates: list[dict[str, Any]], space: Space, name: str) -> list[dict[str, Any]]:
     """Candidates as the space writes them; those outside of it stay as they are."""
     outside = []
     for i, candidate in enumerate(candidates):
@@ -91,7 +94,7 @@ def _canonical(candidates: list[dict[str, Any]], space: Space) -> list[dict[str,
             outside.append(str(error))
     if outside:
         warnings.warn(
-            f"{len(outside)} of {len(candidates)} candidates of {_NAME} are outside of the search "
+            f"{len(outside)} of {len(candidates)} candidates of {name} are outside of the search "
             f"space ({outside[0]}) They stay in cv_results_, but the search does not learn from "
             "them.",
             UserWarning,
@@ -108,13 +111,15 @@ def joined(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {key: [value for table in tables for value in table[key]] for key in keys}
 
 
-def check_columns(results: Mapping[str, Any], needed: Sequence[str]) -> None:
+def check_columns(
+    results: Mapping[str, Any], needed: Sequence[str], name: str = "initial_results"
+) -> None:
     """Raise unless earlier results have the columns that new ones will have, as numbers."""
     for key in needed:
         if key not in results:
             hint = "Continue a search with the metrics and the cv that it was begun with."
-            reject(_NAME, f"a mapping with a column {key!r}", [*results], hint=hint)
-        as_float_array(results[key], f"{_NAME}[{key!r}]", ndim=1)
+            reject(name, f"a mapping with a column {key!r}", [*results], hint=hint)
+        as_float_array(results[key], f"{name}[{key!r}]", ndim=1)
 
 
 def prepend(earlier: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +135,7 @@ def prepend(earlier: Mapping[str, Any], results: dict[str, Any]) -> dict[str, An
         elif key.startswith("param_"):
             joined[key] = _masked_column(params, key.removeprefix("param_"))
         elif key in is_number:
-            old = as_float_array(earlier[key], f"{_NAME}[{key!r}]")
+            old = as_float_array(earlier[key], f"initial_results[{key!r}]")
             joined[key] = np.concatenate([old, np.asarray(column)])
         else:
             joined[key] = column

@@ -22,6 +22,8 @@ _SAME = 1e-6  # below it an evaluation of the second point is a repetition
 NEIGHBOURHOOD = 0.01  # what is farther from a pending point is left to others
 # Below this share of the prior standard deviation an expected improvement is rounding.
 _NEGLIGIBLE = 3e-7
+# Data that tell too little of noise: so many, or so many times one more than there are variables.
+_FEW_AT_LEAST, _FEW = 12, 2
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,14 @@ def make_problem(state: RunState, surrogate: Surrogate) -> Problem:
 def is_exact(state: RunState, surrogate: Surrogate) -> bool:
     """Whether a point evaluated again would give the same outputs.
 
-    Points that were evaluated again decide, otherwise the noise that the surrogate has found.
+    Points that were evaluated again decide, otherwise the noise that the surrogate has found. What
+    a few data leave unexplained is no noise yet.
     """
     agrees = state.repeats_agree
-    return surrogate.is_exact if agrees is None else agrees
+    if agrees is not None:
+        return agrees
+    few = _FEW * (1 + state.space.n_features)
+    return surrogate.is_exact or len(state.unit) < max(_FEW_AT_LEAST, few)
 
 
 def condition_on_pending(problem: Problem, points: Tensor) -> Problem:

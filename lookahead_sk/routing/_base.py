@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from lookahead_sk._typing import FloatArray, Prompts
 from lookahead_sk._validation import Words, reject
-from lookahead_sk.metrics._tables import in_order, read_scores, read_weights
+from lookahead_sk.metrics._tables import in_order, read_scores, read_weights, refuse_records
 from lookahead_sk.routing._checks import check_X, unmasked
 from lookahead_sk.routing._features._sentence_encoder import is_passthrough
 
@@ -156,6 +156,7 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
 
 def _rewards(chosen: npt.NDArray[Any], names: list[Any], y: Any) -> FloatArray:
     """Score (n,) of the chosen models, NaN where not observed; a label that is met scores 1."""
+    refuse_records(y, "y")
     given = in_order(y, names)
     shape = np.shape(given)
     if not shape:

@@ -31,7 +31,7 @@ from lookahead_sk._validation import (
     is_missing,
     reject,
 )
-from lookahead_sk.metrics._tables import aligned, column_names, read_prices
+from lookahead_sk.metrics._tables import aligned, column_names, read_prices, refuse_records
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
 _MANY_LEVELS = 12  # more distinct integers than ratings have
@@ -198,6 +198,7 @@ def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreT
             "This estimator requires y to be passed, but the target y is None: "
             "y must be a score table (n, K) or 1-D labels."
         )
+    refuse_records(y, "y")
     columns = column_names(y) or columns
     array = np.asarray(unmasked(y))
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind not in "fc":
@@ -346,6 +347,7 @@ def check_feedback(y: Any, n: int, classes: npt.NDArray[Any], *, knows_labels: b
     ValueError
         If the shape is wrong, a model is unknown, a value is infinite, or a prompt has no score.
     """
+    refuse_records(y, "y")
     names = classes.tolist()
     columns = column_names(y)
     if columns is not None:

@@ -204,6 +204,34 @@ def test_a_file_grows_and_a_killed_search_goes_on(tmp_path, first):
     assert len(pd.read_json(path, lines=True)) == 7
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_first_fit(tmp_path):
+    for path in (tmp_path / "missing" / "results.jsonl", tmp_path):
+        with pytest.raises(OSError, match=str(path)):
+            search(results_file=path).fit(*DATA)
+    assert Toy.n_fits == 0
+
+
+def test_a_file_of_another_search_is_named(tmp_path):
+    path = tmp_path / "results.jsonl"
+    search(results_file=path, n_iter=4).fit(*DATA)
+    n_before = Toy.n_fits
+    with pytest.raises(ValueError, match="results_file must be a mapping with a column 'split2_"):
+        search(results_file=path, cv=3).fit(*DATA)
+    with pytest.raises(ValueError, match=r"results_file must be results of the parameters \['x'\]"):
+        search({"x": uniform(0, 1)}, results_file=path).fit(*DATA)
+    assert Toy.n_fits == n_before
+
+
+@pytest.mark.parametrize("change", ["\ufeff{}", "{}\n\n", "\n{}"])
+def test_what_editors_add_to_a_file_is_no_damage(tmp_path, change):
+    path = tmp_path / "results.jsonl"
+    results = search(results_file=path, n_iter=4).fit(*DATA).cv_results_
+    path.write_text(change.replace("{}", path.read_text()))
+    again = search(results_file=path, n_iter=6).fit(*DATA).cv_results_
+    assert repr(again["params"][:4]) == repr(results["params"])
+    assert len(again["params"]) == 6
+
+
 def test_a_batch_is_on_disk_candidate_by_candidate(tmp_path):
     path = tmp_path / "results.jsonl"
     whole = search(batch_size=4).fit(*DATA).cv_results_

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from scipy.stats import randint
+from scipy.stats import binom, randint
 
 from lookahead_sk import TwoStepConstrainedBO
 
@@ -44,6 +44,15 @@ def is_repeated(optimizer, distance=1e-6):
 @pytest.mark.parametrize("acquisition", ["two_step", "eic"])
 def test_a_noise_free_point_is_paid_once(space, m, function, acquisition):
     assert not is_repeated(run(space, m, function, 18, acquisition=acquisition))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_few_data_leave_unexplained_is_no_noise(seed):
+    optimizer = TwoStepConstrainedBO({"n": binom(8, 0.5)}, acquisition="eic", random_state=seed)
+    for _ in range(9):
+        (point,) = optimizer.ask()
+        optimizer.tell([point], [(point["n"] - 8.0) ** 2])
+    assert sorted(p["n"] for p in optimizer.X_) == list(range(9))
 
 
 def test_what_fails_is_not_tried_again():

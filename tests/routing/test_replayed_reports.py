@@ -232,6 +232,35 @@ def test_after_drop_model_a_table_may_still_show_it(fitted):
     plt.close("all")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda Y: {name: Y[name].tolist() for name in Y},
+        lambda Y: Y.to_dict("records"),
+        lambda Y: Y.to_records(index=False),
+        lambda Y: OrderedDict(a=0.5, b=1.0),
+    ],
+)
+def test_records_whose_names_would_not_be_read_are_refused(form, fitted):
+    X, Y = numbers()
+    table = form(Y)
+    for call in (
+        lambda: made().fit(X, table),
+        lambda: fitted.partial_fit(X, table),
+        lambda: fitted.score(X, table),
+        lambda: routing_score(table, ["a"] * 90),
+    ):
+        with pytest.raises(TypeError, match="must be an array or a DataFrame; got"):
+            call()
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, "d", 3, True])
+def test_a_choice_that_is_no_model_is_named(missing):
+    _, Y = numbers()
+    with pytest.raises(ValueError, match=r"chosen must be models out of \['a', 'b', 'c'\]"):
+        routing_score(Y, np.array([*["a"] * 89, missing], dtype=object))
+
+
 # 4. A convention of scikit-learn that corrupts scores.
 
 
