@@ -42,9 +42,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --randomly-seed=0
 
-# Over 150,000 inputs to the loaders, over 20,000 cases of the rest; an hour on a busy core.
+# Over 300,000 inputs to what reads files, over 30,000 cases of the rest; hours on a busy core.
 fuzz: $(VENV)/.fuzz
-	for target in optimizer router arrays; do \
+	for target in optimizer router arrays results table choices; do \
 		$(BIN)/python tests/trust/atheris_loaders.py $$target -runs=50000 || exit 1; \
 	done
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o timeout=0 \
@@ -71,6 +71,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/encode_speed.py --n 64 --rounds 4
 	$(BIN)/python benchmarks/optimization_speed.py
 	$(BIN)/python benchmarks/optimization_ascent.py
+	$(BIN)/python benchmarks/optimization_batches.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/optimization.py
 	$(BIN)/python benchmarks/search.py

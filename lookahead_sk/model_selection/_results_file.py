@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def read_file(path: Path) -> dict[str, list[Any]] | None:
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8-sig"))
+            row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise _damaged(path, number) from error
         if not isinstance(row, dict) or not isinstance(row.get("params"), dict):
