@@ -204,6 +204,11 @@ class BaseLookaheadRouter(
         return self.predictor_.blend
 
     @property
+    def always_best_single_(self) -> bool:
+        """Whether no model is rated above the best single one, for want of held-out evidence."""
+        return self.predictor_.best_single is not None
+
+    @property
     def validation_score_(self) -> float:
         """Mean score of the held-out training prompts, as routed; more is better."""
         return self.predictor_.validation_score

@@ -22,7 +22,7 @@ import numpy as np
 
 from lookahead_sk._typing import Float32Array, FloatArray, IntArray
 
-SIZES = (6, 12, 24)
+SIZES = (3, 6, 12, 25, 50, 100, 200, 400)
 SHRINKAGE = 0.5
 _CHUNK = 2_000_000  # distances at a time: 8 MB
 _BLOCK = 204_800  # neighbours whose scores are looked up at a time: 10 MB with 6 models
@@ -89,6 +89,15 @@ class Neighbors:
     scores: FloatArray
     sizes: tuple[int, ...]
 
+    @property
+    def n_averaged(self) -> float:
+        """How many candidates of the choice these neighbourhoods are."""
+        return float(len(self.sizes))
+
+    def joined(self, other: Self) -> Self:
+        """These neighbourhoods and others of the same prompts."""
+        return replace(self, sizes=self.sizes + other.sizes)
+
     def _project(self, space: Float32Array) -> Float32Array:
         return space if self.axes is None else space @ self.axes
 
@@ -96,7 +105,8 @@ class Neighbors:
         """Shrunken mean scores (n, K) of the nearest training prompts."""
         sizes = tuple(min(size, len(self.points)) for size in self.sizes)
         near = _nearest(self._project(space), self.points, max(sizes))
-        return _averaged(self.scores, near, sizes)
+        quality: FloatArray = _averages(self.scores, near, sizes).mean(axis=0)
+        return quality
 
     def updated(self, space: Float32Array, scores: FloatArray) -> Self:
         """These prompts and more of them (n, f), with their scores (n, K)."""
@@ -105,7 +115,7 @@ class Neighbors:
 
     def emptied(self) -> Self:
         """The same space for another model, of which no score has been seen."""
-        return replace(self, points=self.points[:0], scores=np.empty((0, 1)), sizes=SIZES)
+        return replace(self, points=self.points[:0], scores=np.empty((0, 1)))
 
     def zeroed(self) -> Self:
         """The same prompts, all scores 0: residuals before any feedback."""
@@ -134,11 +144,10 @@ def _nearest(
     return np.concatenate(parts)
 
 
-def _averaged(scores: FloatArray, near: IntArray, sizes: tuple[int, ...]) -> FloatArray:
-    """Mean over the sizes of the shrunken means, (n, K)."""
+def _averages(scores: FloatArray, near: IntArray, sizes: tuple[int, ...]) -> FloatArray:
+    """Shrunken means for every size, (A, n, K)."""
     overall = np.nanmean(scores, axis=0)
-    means: FloatArray = neighbor_means(scores, near, np.array(sizes), overall, SHRINKAGE).mean(0)
-    return means
+    return neighbor_means(scores, near, np.array(sizes), overall, SHRINKAGE)
 
 
 def fit_neighbors(
@@ -146,7 +155,7 @@ def fit_neighbors(
     scores: FloatArray,
     sample: IntArray,
     axes: Float32Array | None = None,
-) -> tuple[Neighbors, FloatArray] | None:
+) -> list[tuple[Neighbors, FloatArray]]:
     """Neighbourhoods of several sizes, and their quality on prompts held out.
 
     Parameters
@@ -163,24 +172,21 @@ def fit_neighbors(
 
     Returns
     -------
-    neighbors : Neighbors
-        For new prompts.
-    held_out : ndarray of shape (n, K)
-        Quality of the training prompts, each without its own score. None instead of both where
-        there are too few prompts.
+    list of (Neighbors, ndarray of shape (n, K))
+        One for each size: neighbourhoods for new prompts, and the quality of the training prompts,
+        each without its own score. Empty where there are too few prompts.
 
     Notes
     -----
     Time grows with n times the size of the sample, in matrix products: half a second for 10,000
     prompts on one core.
     """
-    sizes = tuple(k for k in SIZES if k < len(scores))
-    if not sizes:
-        return None
+    sizes = tuple(k for k in SIZES if k < len(sample))
     points, known = projected[sample], scores[sample]
-    if np.isnan(known).all(axis=0).any():
-        return None
+    if not sizes or np.isnan(known).all(axis=0).any():
+        return []
     own = np.full(len(scores), -1)
     own[sample] = np.arange(len(points))
     near = _nearest(projected, points, max(sizes), own)
-    return Neighbors(axes, points, known, sizes), _averaged(known, near, sizes)
+    held_out = _averages(known, near, sizes)
+    return [(Neighbors(axes, points, known, (k,)), held_out[i]) for i, k in enumerate(sizes)]

@@ -21,11 +21,12 @@ from lookahead_sk._validation import check_seed, reject
 from lookahead_sk._version import __version__
 from lookahead_sk.metrics._tables import by_name, read_prices
 from lookahead_sk.routing._checks import check_fallback
+from lookahead_sk.routing._local_average._mixture import Mixture
 from lookahead_sk.routing._predictor import Predictor
 from lookahead_sk.routing._saving._codec import Arrays, decode_value, encode_value
 from lookahead_sk.routing._saving._model_card import model_card
 
-FORMAT, VERSION = "lookahead_sk.router", 3
+FORMAT, VERSION = "lookahead_sk.router", 4
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 KEYS = {"format", "version", "lookahead_sk", "router", "parameters", "attributes", "sha256"}
 ATTRIBUTES = {"predictor_", "n_features_in_", "feature_names_in_"}
@@ -278,6 +279,8 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
         isinstance(predictor.validation_losses, list),
         predictor.temperature > 0,
         0 <= predictor.blend <= 1,
+        predictor.best_single is None or 0 <= predictor.best_single < len(predictor.updates.counts),
+        isinstance(predictor.local_average, Mixture | None),
         len(predictor.updates.kept) == len(classes),
         predictor.novelty.references.ndim == 2,
         isinstance(predictor.n_prompts, numbers.Integral),
