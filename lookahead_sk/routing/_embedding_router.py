@@ -254,8 +254,8 @@ class LookaheadRouter(BaseLookaheadRouter):
         features = PromptFeatures(lexical, *_scaling(raw))
         descriptors, values = self._fit_descriptors(data)
         references = None
-        if data.responses is not None and descriptors is not None and values is not None:
-            references = keep_references(data.responses, values, descriptors, seed)
+        if descriptors is not None and values is not None:
+            references = keep_references(data.texts, values, descriptors, seed)
         n_members = min(n, max(2, round(1 / self.validation_fraction)))
         inputs = EmbeddingInputs(
             data=data,
@@ -277,7 +277,7 @@ class LookaheadRouter(BaseLookaheadRouter):
         if n_observed(responses) == 0:
             return None, None
         if responses.dtype != object:
-            return fit_descriptors(responses, None, lengths, seed)
+            return fit_descriptors(responses, data.texts, lengths, seed)
         embeddings = embed_responses(responses.ravel(), self._options())
         if embeddings is None:
             return None, None

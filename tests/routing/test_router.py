@@ -227,6 +227,20 @@ def test_numeric_responses_go_with_passthrough(data):
     assert router.score(X, scores) > scores.mean(axis=0).max()
 
 
+def test_texts_beside_numeric_responses_give_the_descriptors_of_texts(data):
+    rng = np.random.RandomState(0)
+    X = rng.randn(80, 6)
+    texts = np.array([[f"{k}\n{k + i % 3}" for k in range(3)] for i in range(80)], dtype=object)
+    given = {"responses": rng.randn(80, 3, 6), "response_texts": texts}
+    router = quick("passthrough").fit(X, rng.rand(80, 3), **given)
+    (seen,) = router.foresee(X[:1])
+    assert seen[1]["response"] == texts[seen[1]["row"], 1]
+    assert seen[1]["length"] == pytest.approx(3, abs=0.1)
+    plain = quick("passthrough").fit(X, rng.rand(80, 3), responses=given["responses"])
+    n_more = router.transform(X).shape[1] - plain.transform(X).shape[1]
+    assert n_more == 3 * (1 + 4 + 1)  # length, form, agreement of final answers
+
+
 def test_text_pipeline_with_passthrough(data):
     pipeline = make_pipeline(
         TfidfVectorizer(),
