@@ -121,6 +121,20 @@ def test_another_version_and_another_format_are_refused(routers, tmp_path):
         LookaheadRouter.from_pretrained(tmp_path / "router")
 
 
+@pytest.mark.parametrize("best_single", [3, -1, "0", 0.5, True])
+def test_a_best_single_model_that_is_none_of_the_models_is_refused(routers, tmp_path, best_single):
+    made, _ = routers["passthrough"]
+    assert len(made.classes_) == 3
+    made.save_pretrained(tmp_path / "router")
+    path = tmp_path / "router" / "router.json"
+    content = json.loads(path.read_text())
+    (predictor,) = [v for k, v in content["attributes"]["items"] if k == "predictor_"]
+    predictor["fields"]["best_single"] = best_single
+    path.write_text(json.dumps(without_checksum(content)))
+    with pytest.raises(ValueError, match=r"router\.json"):
+        LookaheadRouter.from_pretrained(tmp_path / "router")
+
+
 @pytest.mark.parametrize("kind", ["os.system", "Popen", "object", None])
 def test_no_other_type_can_be_named_by_a_file(routers, tmp_path, kind):
     made, _ = routers["passthrough"]

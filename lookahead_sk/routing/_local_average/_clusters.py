@@ -100,6 +100,11 @@ class Clusters:
     shrinkage: float
 
     @property
+    def n_models(self) -> int:
+        """Number of models, K."""
+        return len(self.total)
+
+    @property
     def n_averaged(self) -> float:
         """How many candidates of the choice these clusterings are."""
         return len(self.centers) / N_RESTARTS

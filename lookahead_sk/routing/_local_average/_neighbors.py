@@ -90,6 +90,11 @@ class Neighbors:
     sizes: tuple[int, ...]
 
     @property
+    def n_models(self) -> int:
+        """Number of models, K."""
+        return int(self.scores.shape[1])
+
+    @property
     def n_averaged(self) -> float:
         """How many candidates of the choice these neighbourhoods are."""
         return float(len(self.sizes))

@@ -279,8 +279,7 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
         isinstance(predictor.validation_losses, list),
         predictor.temperature > 0,
         0 <= predictor.blend <= 1,
-        predictor.best_single is None or 0 <= predictor.best_single < len(predictor.updates.counts),
-        isinstance(predictor.local_average, Mixture | None),
+        _is_sensible(predictor.local_average, predictor.best_single),
         len(predictor.updates.kept) == len(classes),
         predictor.novelty.references.ndim == 2,
         isinstance(predictor.n_prompts, numbers.Integral),
@@ -288,6 +287,17 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
     ]
     if not all(wanted):
         raise ValueError("a state that no fit leaves")
+
+
+def _is_sensible(average: Any, best_single: Any) -> bool:
+    """Whether a local average, and the model that no other is rated above, can be a fit's."""
+    if average is None:
+        return best_single is None
+    sizes = {member.n_models for member in average.members}
+    if not isinstance(average, Mixture) or len(sizes) != 1:
+        return False
+    is_number = isinstance(best_single, numbers.Integral) and not isinstance(best_single, bool)
+    return best_single is None or (is_number and 0 <= best_single < sizes.pop())
 
 
 def _damaged(path: Path, reason: Any) -> ValueError:
