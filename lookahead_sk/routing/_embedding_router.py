@@ -348,7 +348,7 @@ class EmbeddingTraining:
         space = search_space(inputs.features, latents, scale)
         own = in_score_units(logits, data.score_range)
         columns = _column_weights(inputs.features.shape[1], space.shape[1])
-        averages = weighted_averages(space, columns, scores, data.seed)
+        averages = weighted_averages(space, columns, scores, inputs.fold, data.seed)
         average, blend, quality = choose_quality(
             itertools.chain([(None, own)], averages), scores, inputs.fold
         )

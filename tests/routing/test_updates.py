@@ -59,7 +59,7 @@ def test_updated_clusters_are_the_formula_on_all_prompts(with_gaps):
     if with_gaps:
         y[rng.random(y.shape) < 0.3] = np.nan
         more[rng.random(more.shape) < 0.6] = np.nan
-    clusters = fit_clusters(z, y, 8, 0, np.arange(90))[-1][0]
+    clusters = fit_clusters(z, y, 8, 0, np.arange(90), np.arange(90) % 5)[-1][0]
     updated = clusters.updated(new[:10], more[:10]).updated(new[10:], more[10:])
     asked = rng.normal(size=(7, 3)).astype("f4")
 
@@ -88,9 +88,9 @@ def test_updated_neighbours_are_those_of_all_prompts():
     rng = np.random.default_rng(0)
     z, y = rng.normal(size=(60, 3)).astype("f4"), rng.random((60, 2))
     asked = rng.normal(size=(7, 3)).astype("f4")
-    wholes = fit_neighbors(z, y, np.arange(60))
+    wholes = fit_neighbors(z, y, np.arange(60), np.arange(60) % 5)
     for (first, _), (whole, _) in zip(
-        fit_neighbors(z[:40], y[:40], np.arange(40)), wholes, strict=False
+        fit_neighbors(z[:40], y[:40], np.arange(40), np.arange(40) % 5), wholes, strict=False
     ):
         grown = first.updated(z[40:], y[40:])
         np.testing.assert_array_equal(grown.predict(asked), whole.predict(asked))
@@ -100,8 +100,8 @@ def test_updated_neighbours_are_those_of_all_prompts():
 def test_a_mixture_is_updated_member_by_member():
     rng = np.random.default_rng(0)
     z, y = rng.normal(size=(60, 3)).astype("f4"), rng.random((60, 2))
-    clusters = fit_clusters(z, y, 4, 0, np.arange(60))[1][0]
-    neighbors = fit_neighbors(z, y, np.arange(60))[2][0]
+    clusters = fit_clusters(z, y, 4, 0, np.arange(60), np.arange(60) % 5)[1][0]
+    neighbors = fit_neighbors(z, y, np.arange(60), np.arange(60) % 5)[2][0]
     mixture = mix([clusters, neighbors])
     new, scores = rng.normal(size=(9, 3)).astype("f4"), rng.random((9, 2))
     expected = [one.updated(new, scores).predict(z) for one in (clusters, neighbors)]

@@ -26,7 +26,11 @@ MAX_SAMPLE = 20_000  # prompts that place centres, or that neighbours are looked
 
 
 def weighted_averages(
-    space: Float32Array, weights: list[Float32Array], scores: FloatArray, seed: int
+    space: Float32Array,
+    weights: list[Float32Array],
+    scores: FloatArray,
+    part: IntArray,
+    seed: int,
 ) -> Iterator[tuple[LocalAverage, FloatArray]]:
     """Local averages in several spaces, each made of weighted columns of one.
 
@@ -38,21 +42,28 @@ def weighted_averages(
         Weights of the columns.
     scores : ndarray of shape (n, K)
         Scores, NaN where not observed.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0, each of which is held out in turn.
     seed : int
         Of the axes and the clusterings.
 
     Yields
     ------
     (Clusters or Neighbors, ndarray of shape (n, K))
-        For new prompts, and the quality of the training prompts, each without its own score.
+        For new prompts, and the quality of the training prompts, each by the scores of the
+        other parts.
     """
     for columns in weights:
         axes = fit_axes(space, seed, columns)
-        yield from local_averages(project(space, axes), scores, seed, axes)
+        yield from local_averages(project(space, axes), scores, part, seed, axes)
 
 
 def local_averages(
-    projected: Float32Array, scores: FloatArray, seed: int, axes: Float32Array | None
+    projected: Float32Array,
+    scores: FloatArray,
+    part: IntArray,
+    seed: int,
+    axes: Float32Array | None,
 ) -> Iterator[tuple[LocalAverage, FloatArray]]:
     """Clusters and neighbourhoods of every size that the number of prompts allows.
 
@@ -62,6 +73,8 @@ def local_averages(
         Where prompts are compared, on the axes.
     scores : ndarray of shape (n, K)
         Scores, NaN where not observed.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0, each of which is held out in turn.
     seed : int
         Seeds of the clusterings.
     axes : ndarray of shape (f, a) or None
@@ -70,13 +83,14 @@ def local_averages(
     Yields
     ------
     (Clusters or Neighbors, ndarray of shape (n, K))
-        For new prompts, and the quality of the training prompts, each without its own score.
+        For new prompts, and the quality of the training prompts, each by the scores of the
+        other parts.
     """
     sample = some_rows(len(scores))
     for size in SIZES:
         if size == 1 or size * MIN_PROMPTS <= len(sample):
-            yield from fit_clusters(projected, scores, size, seed, sample, axes)
-    yield from fit_neighbors(projected, scores, sample, axes)
+            yield from fit_clusters(projected, scores, size, seed, sample, part, axes)
+    yield from fit_neighbors(projected, scores, sample, part, axes)
 
 
 def fit_axes(

@@ -25,7 +25,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from lookahead_sk._typing import Float32Array, FloatArray, IntArray
+from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, IntArray
 
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # numbers of clusters
@@ -148,9 +148,10 @@ class Clusters:
         for i, (centers, temperature) in enumerate(
             zip(self.centers, self.temperatures, strict=True)
         ):
-            total, count = _Memberships(z, centers, temperature).sums(scores)
-            totals.append(self.totals[i] + total)
-            counts.append(self.counts[i] + count)
+            weights = _Memberships(z, centers, temperature)
+            total, count = weights.sums(scores, np.zeros(len(z), dtype=np.intp))
+            totals.append(self.totals[i] + total[0])
+            counts.append(self.counts[i] + count[0])
         total, count = cluster_sums(np.ones((len(scores), 1)), scores)
         return replace(
             self,
@@ -202,16 +203,34 @@ class _Memberships:
                 self.kept = weights
             yield rows, weights
 
-    def sums(self, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Sums of the scores and of their numbers, (c, K)."""
-        parts = [cluster_sums(weights, scores[rows]) for rows, weights in self]
-        total, count = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
-        return total, count
+    def sums(self, scores: FloatArray, part: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Sums of the scores and of their numbers, (p, c, K), of every part of the prompts."""
+        n_parts = int(part.max()) + 1
+        shape = (len(self.centers), n_parts, scores.shape[1])
+        totals, counts = np.zeros(shape), np.zeros(shape)
+        for rows, weights in self:
+            inside = np.eye(n_parts)[part[rows]]
+            seen = ~np.isnan(scores[rows])
+            filled = np.where(seen, scores[rows], 0.0)
+            totals += (weights.T @ _by_part(inside, filled)).reshape(shape)
+            columns = inside if seen.all() else _by_part(inside, seen)
+            counts += (weights.T @ columns).reshape(len(self.centers), n_parts, -1)
+        return totals.swapaxes(0, 1), counts.swapaxes(0, 1)
 
-    def held_out(self, scores: FloatArray, total: FloatArray, count: FloatArray) -> FloatArray:
-        """Each prompt's quality without its own score (n, K)."""
-        parts = [_held_out(weights, scores[rows], total, count) for rows, weights in self]
-        return np.concatenate(parts)
+    def held_out(self, means: FloatArray, part: IntArray) -> FloatArray:
+        """Each prompt's quality (n, K) by means (p, c, K) without its own part."""
+        columns = means.swapaxes(0, 1).reshape(means.shape[1], -1)
+        quality = []
+        for rows, weights in self:
+            every = (weights @ columns).reshape(len(weights), *means.shape[::2])
+            quality.append(every[np.arange(len(weights)), part[rows]])
+        return np.concatenate(quality)
+
+
+def _by_part(inside: FloatArray, values: FloatArray | BoolArray) -> FloatArray:
+    """Values (n, K) in the columns of the part (n, p) that a prompt is in, else 0: (n, p * K)."""
+    columns: FloatArray = (inside[:, :, None] * values[:, None, :]).reshape(len(values), -1)
+    return columns
 
 
 def _squared_distances(z: Float32Array, centers: Float32Array) -> Float32Array:
@@ -240,6 +259,7 @@ def fit_clusters(
     n_clusters: int,
     seed: int,
     sample: IntArray,
+    part: IntArray,
     axes: Float32Array | None = None,
 ) -> list[tuple[Clusters, FloatArray]]:
     """Cluster prompts by their predicted responses and average the scores of every cluster.
@@ -257,6 +277,8 @@ def fit_clusters(
         Seeds of the clusterings.
     sample : ndarray of int
         Rows that place the centres.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0, each of which is held out in turn.
     axes : ndarray of shape (f, a), optional
         The axes, for new prompts; None where the space was not projected.
 
@@ -264,7 +286,7 @@ def fit_clusters(
     -------
     list of (Clusters, ndarray of shape (n, K))
         One for each softness: clusters for new prompts, and the quality of the training prompts,
-        each without its own score.
+        each by the scores of the other parts.
 
     Notes
     -----
@@ -272,18 +294,21 @@ def fit_clusters(
     does not grow.
     """
     total, count = cluster_sums(np.ones((len(scores), 1)), scores)
-    prior = SHRINKAGE * (total[0] / count[0])
+    overall = total[0] / count[0]
     found: dict[int, tuple[Clusters, list[FloatArray]]] = {}
     some = projected[sample]
     for restart in range(N_RESTARTS):
         centers = _place_centers(some, n_clusters, seed + restart)
         for i, temperature in enumerate(_temperatures(some, centers)):
             weights = _Memberships(projected, centers, temperature)
-            totals, counts = weights.sums(scores)
+            parts_total, parts_count = weights.sums(scores, part)
+            totals, counts = parts_total.sum(axis=0), parts_count.sum(axis=0)
             new = Clusters(
                 axes, [centers], [temperature], [totals], [counts], total[0], count[0], SHRINKAGE
             )
-            held_out = weights.held_out(scores, totals + prior, counts + SHRINKAGE)
+            others = totals - parts_total, np.maximum(counts - parts_count, 0)
+            means = shrunken_means(*others, overall, SHRINKAGE)
+            held_out = weights.held_out(means, part)
             clusters, parts = found.get(i, (None, []))
             found[i] = (new if clusters is None else clusters.joined(new), [*parts, held_out])
     return [(clusters, np.mean(parts, axis=0)) for clusters, parts in found.values()]
@@ -295,21 +320,3 @@ def _place_centers(z: Float32Array, n_clusters: int, seed: int) -> Float32Array:
         # Identical prompts make fewer distinct points than clusters; empty ones do no harm.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.asarray(model.fit(z).cluster_centers_, dtype=np.float32)
-
-
-def _held_out(
-    weights: FloatArray, scores: FloatArray, total: FloatArray, count: FloatArray
-) -> FloatArray:
-    """Each prompt's quality without its own score (n, K); the sums have their prior in them."""
-    is_observed = ~np.isnan(scores)
-    filled = np.where(is_observed, scores, 0.0)
-    if is_observed.all():  # the counts of all models are alike: one ratio serves them all
-        ratio = weights / (count[:, 0] - weights)
-        own: FloatArray = ratio @ total - (ratio * weights).sum(axis=1, keepdims=True) * filled
-        return own
-    own = np.empty_like(filled)
-    for k in range(scores.shape[1]):
-        self_weight = weights * is_observed[:, k, None]
-        without = total[:, k] - self_weight * filled[:, k, None]
-        own[:, k] = (weights * without / (count[:, k] - self_weight)).sum(axis=1)
-    return own

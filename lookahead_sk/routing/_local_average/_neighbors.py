@@ -127,22 +127,13 @@ class Neighbors:
         return replace(self, scores=0 * self.scores)
 
 
-def _nearest(
-    z: Float32Array, points: Float32Array, k: int, own: IntArray | None = None
-) -> IntArray:
-    """Rows of the k nearest points in order of distance, (n, k).
-
-    ``own`` (n,) tells which point each of z is itself, to be left out; -1 for none.
-    """
+def _nearest(z: Float32Array, points: Float32Array, k: int) -> IntArray:
+    """Rows of the k nearest points in order of distance, (n, k)."""
     norms = (points**2).sum(axis=1)
     rows = max(1, _CHUNK // len(points))
     parts = []
     for start in range(0, len(z), rows):
         squared = norms - 2.0 * (z[start : start + rows] @ points.T)
-        if own is not None:
-            itself = own[start : start + rows]
-            here = np.flatnonzero(itself >= 0)
-            squared[here, itself[here]] = np.inf
         near = np.argpartition(squared, k - 1, axis=1)[:, :k]
         order = np.take_along_axis(squared, near, axis=1).argsort(axis=1, kind="stable")
         parts.append(np.take_along_axis(near, order, axis=1))
@@ -159,6 +150,7 @@ def fit_neighbors(
     projected: Float32Array,
     scores: FloatArray,
     sample: IntArray,
+    part: IntArray,
     axes: Float32Array | None = None,
 ) -> list[tuple[Neighbors, FloatArray]]:
     """Neighbourhoods of several sizes, and their quality on prompts held out.
@@ -172,6 +164,8 @@ def fit_neighbors(
         Scores, NaN where not observed.
     sample : ndarray of int
         Rows that may be neighbours.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0, each of which is held out in turn.
     axes : ndarray of shape (f, a), optional
         The axes, for new prompts; None where the space was not projected.
 
@@ -179,19 +173,24 @@ def fit_neighbors(
     -------
     list of (Neighbors, ndarray of shape (n, K))
         One for each size: neighbourhoods for new prompts, and the quality of the training prompts,
-        each without its own score. Empty where there are too few prompts.
+        each by the scores of the other parts. Empty where there are too few prompts.
 
     Notes
     -----
     Time grows with n times the size of the sample, in matrix products: half a second for 10,000
     prompts on one core.
     """
-    sizes = tuple(k for k in SIZES if k < len(sample))
-    points, known = projected[sample], scores[sample]
-    if not sizes or np.isnan(known).all(axis=0).any():
+    fewest = len(sample) - int(np.bincount(part[sample]).max())
+    sizes = tuple(k for k in SIZES if k <= fewest)
+    if not sizes or np.isnan(scores[sample]).all(axis=0).any():
         return []
-    own = np.full(len(scores), -1)
-    own[sample] = np.arange(len(points))
-    near = _nearest(projected, points, max(sizes), own)
-    held_out = _averages(known, near, sizes)
+    held_out = np.empty((len(sizes), *scores.shape))
+    overall = np.nanmean(scores[sample], axis=0)
+    for number in range(int(part.max()) + 1):
+        rows, others = part == number, sample[part[sample] != number]
+        near = _nearest(projected[rows], projected[others], max(sizes))
+        held_out[:, rows] = neighbor_means(
+            scores[others], near, np.array(sizes), overall, SHRINKAGE
+        )
+    points, known = projected[sample], scores[sample]
     return [(Neighbors(axes, points, known, (k,)), held_out[i]) for i, k in enumerate(sizes)]

@@ -221,8 +221,8 @@ def choose_beside_network(
     is chosen by routed score, and not among the candidates of `choose_quality`.
 
     Latents of prompts that a network trained on are more certain than latents of new ones; so
-    every candidate is judged on the held-out prompts, whether it averages over these (each judged
-    without its own score) or over those that the network trained on.
+    every candidate is judged on the held-out prompts, whether it averages over these (by parts,
+    each held out in turn) or over those that the network trained on.
 
     Parameters
     ----------
@@ -252,10 +252,12 @@ def choose_beside_network(
         return None, 1.0, own
     axes = fit_axes(space, seed)
     projected = project(space, axes)
-    candidates: list[Candidate] = [*local_averages(projected[held_out], truth, seed, axes)]
+    part = np.arange(len(space)) % N_PARTS
+    outside, inside = part[: len(truth)], part[: len(known)]
+    candidates: list[Candidate] = [*local_averages(projected[held_out], truth, outside, seed, axes)]
     if not np.isnan(known).all(axis=0).any():
-        for average, _ in local_averages(projected[~held_out], known, seed, axes):
+        for average, _ in local_averages(projected[~held_out], known, inside, seed, axes):
             candidates.append((average, average.predict(space[held_out])))
-    mixture, _, local = choose_quality(candidates, truth, np.arange(len(truth)) % N_PARTS)
+    mixture, _, local = choose_quality(candidates, truth, outside)
     blend = choose_blend(local, own, truth)
     return mixture, blend, (1 - blend) * local + blend * own
