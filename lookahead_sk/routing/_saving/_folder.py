@@ -279,7 +279,7 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
         isinstance(predictor.validation_losses, list),
         predictor.temperature > 0,
         0 <= predictor.blend <= 1,
-        _is_sensible(predictor.local_average, predictor.best_single),
+        _is_sensible(predictor),
         len(predictor.updates.kept) == len(classes),
         predictor.novelty.references.ndim == 2,
         isinstance(predictor.n_prompts, numbers.Integral),
@@ -289,15 +289,22 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
         raise ValueError("a state that no fit leaves")
 
 
-def _is_sensible(average: Any, best_single: Any) -> bool:
+def _is_sensible(predictor: Predictor) -> bool:
     """Whether a local average, and the model that no other is rated above, can be a fit's."""
-    if average is None:
-        return best_single is None
-    sizes = {member.n_models for member in average.members}
-    if not isinstance(average, Mixture) or len(sizes) != 1:
+    average, best_single, network = (
+        predictor.local_average,
+        predictor.best_single,
+        predictor.network,
+    )
+    sizes = set() if average is None else {member.n_models for member in average.members}
+    if not isinstance(average, Mixture | None) or len(sizes) > 1:
         return False
+    if best_single is None:
+        return True
+    if hasattr(network, "weights"):
+        sizes.add(network.weights["score_latent"].shape[1])
     is_number = isinstance(best_single, numbers.Integral) and not isinstance(best_single, bool)
-    return best_single is None or (is_number and 0 <= best_single < sizes.pop())
+    return is_number and len(sizes) == 1 and 0 <= best_single < sizes.pop()
 
 
 def _damaged(path: Path, reason: Any) -> ValueError:
