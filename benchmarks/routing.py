@@ -1,8 +1,8 @@
-"""Routing real prompts: every baseline and the router, pooled cross-validation, paired intervals.
+"""Routing real prompts of several tables: baselines and router, cross-validated and paired.
 
 Run ``LOOKAHEAD_SK_DATA=folder python benchmarks/routing.py --seeds 3``: embeddings and finished
 runs are kept in ``benchmarks/results``, so it can be stopped and started again. ``--tables`` prints
-the tables from what is there.
+the tables from what is there, ``--data`` names the tables of prompts (see `_routing_tables`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from _blends import with_blend
 from _embeddings import CachedEncoder
+from _routing_tables import LOOKAHEAD, NO_SIGNAL, TABLES, Table
 from sklearn.model_selection import StratifiedKFold
 
 from lookahead_sk import LookaheadRouter
@@ -29,11 +31,14 @@ from lookahead_sk.baselines import (
     RandomRouter,
     RidgeRouter,
 )
-from lookahead_sk.datasets import fetch_lookahead_bench, fetch_selfoss_pool
-from lookahead_sk.metrics import oracle_gain_score, paired_bootstrap
+from lookahead_sk.datasets import fetch_selfoss_pool
+from lookahead_sk.metrics import paired_bootstrap
 
 RESULTS = Path(__file__).resolve().parent / "results"
 N_FOLDS = 5
+MAX_SHOWN = 8  # benchmarks that have columns of their own
+PROMPT_TOKENS, RESPONSE_TOKENS = 256, 96  # of texts that are given as numbers
+ROUTER = "LookaheadRouter"
 EMBEDDING, LENGTH, FORM, LIKENESS = slice(0, 16), slice(16, 17), slice(17, 21), slice(21, 23)
 
 
@@ -64,6 +69,9 @@ def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:
     def router(given: str = "all", cls: Any = LookaheadRouter, **options: Any) -> Any:
         return lambda seed: cls(encoder=encoder, random_state=seed, **options), given
 
+    def numbers(given: str, **options: Any) -> Any:
+        return lambda seed: OnNumbers(encoder, given, random_state=seed, **options), "all"
+
     listed: dict[str, tuple[Callable[[int], Any], str]] = {
         "random": (lambda seed: RandomRouter(encoder=encoder, random_state=seed), "scores"),
         "best single": (lambda seed: BestSingleRouter(encoder=encoder), "scores"),
@@ -84,7 +92,7 @@ def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:
             f"query-only MLP{suffix}": baseline(MLPRouter, lexical_features=lexical),
         }
     return listed | {
-        "LookaheadRouter": router(),
+        ROUTER: router(),
         "LookaheadRouter, response_weight=0": router(response_weight=0.0),
         "LookaheadRouter, lengths of the cut texts": router("texts"),
         "LookaheadRouter, lexical_features=0": router(lexical_features=0),
@@ -97,9 +105,19 @@ def methods(encoder: Any) -> dict[str, tuple[Callable[[int], Any], str]]:
         "foreseeing all but lengths": router(cls=foreseeing(EMBEDDING, FORM, LIKENESS)),
         "foreseeing all but form": router(cls=foreseeing(EMBEDDING, LENGTH, LIKENESS)),
         "foreseeing all but likeness": router(cls=foreseeing(EMBEDDING, LENGTH, FORM)),
+        "numbers": numbers("numbers"),
+        "numbers, with lengths": numbers("lengths"),
+        "numbers, with texts and lengths": numbers("words"),
+        "numbers, response_weight=0": numbers("numbers", response_weight=0.0),
         "LookaheadRouter, blend=0": router(cls=NoBlend),
         "LookaheadRouter, blend=1": router(cls=OnlyNetwork),
     }
+
+
+def baselines() -> list[str]:
+    """Names of the methods that never see a response."""
+    known = methods(None)
+    return [name for name in known if known[name][1] == "scores"]
 
 
 class NoBlend(LookaheadRouter):
@@ -118,12 +136,17 @@ class OnlyNetwork(LookaheadRouter):
         return with_blend(super().fit(*given, **more), 1.0)
 
 
-def fit(router: Any, given: str, data: Any, rows: Any, folder: Path | None) -> Any:
-    """Fit on the rows: "scores" alone, with "texts", with "all" (true lengths too), "selfoss"."""
+def fit(router: Any, given: str, data: Table, rows: Any, folder: Path | None) -> Any:
+    """Fit on the rows.
+
+    What is given: "scores" alone, with "texts" of the responses, with "all" (true lengths too),
+    "selfoss", or responses as "numbers" alone, with their "lengths", or with their "words".
+    """
     prompts = [data.prompts[i] for i in rows]
-    scores, responses = data.scores[rows], data.responses[rows]
-    if given == "scores":
+    scores = data.scores[rows]
+    if given == "scores" or data.responses is None:
         return router.fit(prompts, scores)
+    responses = data.responses[rows]
     if given == "texts":
         return router.fit(prompts, scores, responses=responses)
     lengths = data.response_chars[rows].astype(float)
@@ -137,22 +160,57 @@ def fit(router: Any, given: str, data: Any, rows: Any, folder: Path | None) -> A
     return router.fit(prompts, scores, responses=responses, response_lengths=lengths)
 
 
-def run(name: str, seed: int, data: Any, encoder: Any, folder: Path | None) -> dict[str, Any]:
+class OnNumbers:
+    """A router that is given embeddings of prompts and responses instead of texts."""
+
+    def __init__(self, encoder: Any, given: str, **options: Any) -> None:
+        self.encoder, self.given = encoder, given
+        self.router = LookaheadRouter(encoder="passthrough", **options)
+
+    def _encode(self, texts: list[str], limit: int) -> Any:
+        self.encoder.max_seq_length = limit
+        return self.encoder.encode(texts)
+
+    def fit(
+        self, prompts: list[str], scores: Any, responses: Any = None, response_lengths: Any = None
+    ) -> OnNumbers:
+        """Encode all texts, then fit."""
+        X = self._encode(prompts, PROMPT_TOKENS)
+        if responses is None:
+            self.router.fit(X, scores)
+            return self
+        numbers = self._encode(responses.ravel().tolist(), RESPONSE_TOKENS)
+        more: dict[str, Any] = {}
+        if self.given != "numbers":
+            more["response_lengths"] = response_lengths
+        if self.given == "words":
+            more["response_texts"] = responses
+        self.router.fit(X, scores, responses=numbers.reshape(*responses.shape, -1), **more)
+        return self
+
+    def predict(self, prompts: list[str]) -> Any:
+        """Models for texts."""
+        return self.router.predict(self._encode(prompts, PROMPT_TOKENS))
+
+
+def run(
+    table: str, name: str, seed: int, data: Table, encoder: Any, folder: Path | None
+) -> dict[str, Any]:
     """One pass of cross-validation: the model chosen for every prompt while it was held out."""
     build, given = methods(encoder)[name]
     chosen = np.zeros(len(data.scores), dtype=int)
     best = np.zeros(len(data.scores), dtype=int)
-    start = time.perf_counter()
+    start = time.process_time()
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     for train, test in folds.split(data.prompts, data.benchmark):
         router = fit(build(seed), given, data, train, folder)
         chosen[test] = router.predict([data.prompts[i] for i in test])
         best[test] = data.scores[train].mean(axis=0).argmax()
-    seconds = time.perf_counter() - start
     return {
+        "table": table,
         "method": name,
         "seed": seed,
-        "seconds": round(seconds, 1),
+        "seconds": round(time.process_time() - start, 1),
         "chosen": chosen.tolist(),
         "best_single": best.tolist(),
     }
@@ -165,69 +223,101 @@ def load(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def gain(data: Any, record: dict[str, Any], average: str) -> float:
+def mean(values: Any, data: Table, average: str) -> float:
+    """Mean over prompts, or over the means of the benchmarks."""
+    if average == "micro":
+        return float(np.mean(values))
+    return float(np.mean([values[data.benchmark == b].mean() for b in np.unique(data.benchmark)]))
+
+
+def rewards(data: Table, chosen: Any) -> npt.NDArray[np.float64]:
+    """Score of the chosen model on every prompt."""
+    return data.scores[np.arange(len(data.scores)), np.asarray(chosen)]
+
+
+def gain(data: Table, record: dict[str, Any], average: str) -> float:
     """Share of the oracle's gain over the best single model, which each fold chose in training."""
-    chosen, best = np.array(record["chosen"]), np.array(record["best_single"])
-    if (best == best[0]).all():
-        return oracle_gain_score(
-            data.scores,
-            chosen,
-            best_single=int(best[0]),
-            groups=data.benchmark if average == "macro" else None,
-            average=average,
-        )
-    raise ValueError("the folds disagree on the best single model; report their gains apart.")
+    base, most = rewards(data, record["best_single"]), data.scores.max(axis=1)
+    ours = mean(rewards(data, record["chosen"]) - base, data, average)
+    return ours / mean(most - base, data, average)
 
 
-def print_scores(data: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
-    """Mean score per benchmark, macro and micro, and gains with bootstrap standard errors."""
+Runs = dict[str, list[dict[str, Any]]]  # by method
+
+
+def print_scores(data: Table, runs: Runs) -> None:
+    """Mean score of every benchmark, macro and micro, and gains; seeds averaged."""
     benchmarks = list(dict.fromkeys(np.asarray(data.benchmark).tolist()))
-    names = " | ".join(benchmarks)
-    print(f"| method | {names} | macro | micro | macro gain | micro gain | s / fit |")
-    print("|" + "---|" * (len(benchmarks) + 6))
-    oracle = {"chosen": data.scores.argmax(axis=1).tolist(), "seconds": 0.0}
+    shown = benchmarks if 1 < len(benchmarks) <= MAX_SHOWN else []
+    names = "".join(f" {name} |" for name in shown)
+    print(f"| method | macro | micro | macro gain | micro gain |{names} s / fit |")
+    print("|" + "---|" * (len(shown) + 6))
     first = next(iter(runs.values()))[0]
-    everything = {**runs, "oracle": [{**oracle, "best_single": first["best_single"]}]}
-    for name, records in everything.items():
-        rewards = np.mean(
-            [data.scores[np.arange(len(data.scores)), r["chosen"]] for r in records], axis=0
-        )
-        each = [rewards[data.benchmark == b].mean() for b in benchmarks]
-        cells = [f"{value:.3f}" for value in [*each, np.mean(each), rewards.mean()]]
+    oracle = {**first, "chosen": data.scores.argmax(axis=1).tolist(), "seconds": 0.0}
+    everything = {**runs, "oracle": [oracle]}
+    order = sorted(everything, key=lambda name: gain(data, everything[name][0], "micro"))
+    for name in order:
+        records = everything[name]
+        scored = np.mean([rewards(data, r["chosen"]) for r in records], axis=0)
+        cells = [f"{mean(scored, data, average):.3f}" for average in ("macro", "micro")]
         for average in ("macro", "micro"):
             cells.append(f"{np.mean([gain(data, r, average) for r in records]):.3f}")
+        cells += [f"{scored[data.benchmark == b].mean():.3f}" for b in shown]
         seconds = np.median([r["seconds"] for r in records]) / N_FOLDS
         print(f"| {name} ({len(records)}) | {' | '.join(cells)} | {seconds:.1f} |")
 
 
-def print_differences(
-    data: Any, runs: dict[str, list[dict[str, Any]]], name: str, others: list[str]
-) -> None:
-    """Paired differences of gains, seeds averaged on each prompt, 95 % bootstrap intervals."""
-    print(f"\n| {name} against | macro gain | micro gain | macro score | micro score |")
-    print("|---|---|---|---|---|")
-    ours = runs[name]
-    best = ours[0]["best_single"][0]
-    for other in others:
-        if other not in runs or other == name:
+def paired(data: Table, ours: list[Any], theirs: list[Any], average: str) -> Any:
+    """Difference of mean scores, seeds averaged on each prompt, with its 95 % interval."""
+    known = {r["seed"]: r for r in theirs}
+    pairs = [(r, known[r["seed"]]) for r in ours if r["seed"] in known]
+    a, b = (np.array([pair[side]["chosen"] for pair in pairs]) for side in (0, 1))
+    return len(pairs), paired_bootstrap(
+        data.scores, a, b, groups=data.benchmark, average=average, random_state=0
+    )
+
+
+def print_differences(data: Table, runs: Runs, name: str) -> None:
+    """Paired differences of mean scores, with 95 % bootstrap intervals over prompts."""
+    print(f"\n| {name} against | macro score | micro score |")
+    print("|---|---|---|")
+    for other in runs:
+        if other == name:
             continue
-        theirs = {r["seed"]: r for r in runs[other]}
-        pairs = [(r, theirs[r["seed"]]) for r in ours if r["seed"] in theirs]
-        a, b = (np.array([pair[side]["chosen"] for pair in pairs]) for side in (0, 1))
         cells = []
-        for best_single in (best, None):
-            for average in ("macro", "micro"):
-                change = paired_bootstrap(
-                    data.scores,
-                    a,
-                    b,
-                    groups=data.benchmark,
-                    average=average,
-                    best_single=best_single,
-                    random_state=0,
-                )
-                cells.append(f"{change.estimate:+.4f} [{change.low:+.4f}, {change.high:+.4f}]")
-        print(f"| {other} ({len(pairs)}) | {' | '.join(cells)} |")
+        for average in ("macro", "micro"):
+            count, change = paired(data, runs[name], runs[other], average)
+            cells.append(f"{change.estimate:+.4f} [{change.low:+.4f}, {change.high:+.4f}]")
+        print(f"| {other} ({count}) | {' | '.join(cells)} |")
+
+
+def print_summary(tables: dict[str, tuple[Table, Runs]]) -> None:
+    """Mean gain in score over the best single model, for every table; the best baseline beside."""
+    print("\n| method | " + " | ".join(tables) + " | mean | mean share of the oracle's gain |")
+    print("|---|" + "---|" * (len(tables) + 2))
+    common = set.intersection(*(set(runs) for _, runs in tables.values()))
+    rows = []
+    for name in common:
+        gains, shares = [], []
+        for data, runs in tables.values():
+            records = runs[name]
+            over = [rewards(data, r["chosen"]) - rewards(data, r["best_single"]) for r in records]
+            gains.append(float(np.mean(over)))
+            shares.append(float(np.mean([gain(data, r, "micro") for r in records])))
+        rows.append((float(np.mean(gains)), name, gains, float(np.mean(shares))))
+    for average, name, gains, share in sorted(rows):
+        cells = " | ".join(f"{value:+.4f}" for value in gains)
+        print(f"| {name} | {cells} | {average:+.4f} | {share:.3f} |")
+    print(f"\n| table | best tuned baseline | {ROUTER} minus it, micro score | macro score |")
+    print("|---|---|---|---|")
+    for table, (data, runs) in tables.items():
+        known = [name for name in runs if name in baselines()]
+        best = max(known, key=lambda name: np.mean([gain(data, r, "micro") for r in runs[name]]))
+        cells = []
+        for measure in ("micro", "macro"):
+            _, change = paired(data, runs[ROUTER], runs[best], measure)
+            cells.append(f"{change.estimate:+.4f} [{change.low:+.4f}, {change.high:+.4f}]")
+        print(f"| {table} | {best} ({len(runs[best])}) | {' | '.join(cells)} |")
 
 
 def main() -> None:
@@ -237,30 +327,53 @@ def main() -> None:
     parser.add_argument("--selfoss", type=Path, help="folder of the SelfOSS pool")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this number - 1")
     parser.add_argument("--methods", nargs="+", metavar="METHOD")
+    parser.add_argument("--data", nargs="+", metavar="TABLE", default=list(TABLES))
     parser.add_argument("--tables", action="store_true", help="only print, run nothing")
     parser.add_argument("--results", type=Path, default=RESULTS / "routing.jsonl")
     args = parser.parse_args()
-    data = fetch_lookahead_bench(folder=args.folder)
     encoder = None if args.tables else CachedEncoder(RESULTS)
-    names = args.methods or list(methods(None))
-    if not args.tables:
-        done = {(r["method"], r["seed"]) for r in load(args.results)}
-        for seed in range(args.seeds):
-            for name in names:
-                if (name, seed) in done:
-                    continue
-                record = run(name, seed, data, encoder, args.selfoss)
-                with args.results.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-                macro, micro = (gain(data, record, average) for average in ("macro", "micro"))
-                print(f"{name}, seed {seed}: {macro:.3f} {micro:.3f}", flush=True)
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for record in load(args.results):
-        if record["method"] in names:
-            runs.setdefault(record["method"], []).append(record)
-    print_scores(data, runs)
-    if "LookaheadRouter" in runs:
-        print_differences(data, runs, "LookaheadRouter", names)
+    loaders = {**TABLES, **NO_SIGNAL}
+    found: dict[str, tuple[Table, Runs]] = {}
+    for table in args.data:
+        data = loaders[table](args.folder)
+        names = args.methods or methods_for(table, data)
+        if not args.tables:
+            run_missing(table, data, names, encoder, args)
+        runs: Runs = {}
+        for record in load(args.results):
+            if record["table"] == table and record["method"] in names:
+                runs.setdefault(record["method"], []).append(record)
+        if runs:
+            print(f"\n{table}: {len(data.prompts)} prompts, {data.scores.shape[1]} models\n")
+            print_scores(data, runs)
+        if ROUTER in runs:
+            print_differences(data, runs, ROUTER)
+            found[table] = data, runs
+    if len(found) > 1:
+        print_summary(found)
+
+
+def methods_for(table: str, data: Table) -> list[str]:
+    """Baselines and the router; what needs responses only where there are any."""
+    known = methods(None)
+    if table == LOOKAHEAD:
+        return list(known)
+    more = [ROUTER] if data.responses is None else [ROUTER, f"{ROUTER}, response_weight=0"]
+    return [*baselines(), *more]
+
+
+def run_missing(table: str, data: Table, names: list[str], encoder: Any, args: Any) -> None:
+    """Run methods and seeds that the results file lacks, and add them to it."""
+    done = {(r["table"], r["method"], r["seed"]) for r in load(args.results)}
+    for seed in range(args.seeds):
+        for name in names:
+            if (table, name, seed) in done:
+                continue
+            record = run(table, name, seed, data, encoder, args.selfoss)
+            with args.results.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            macro, micro = (gain(data, record, average) for average in ("macro", "micro"))
+            print(f"{table}: {name}, seed {seed}: {macro:.3f} {micro:.3f}", flush=True)
 
 
 if __name__ == "__main__":

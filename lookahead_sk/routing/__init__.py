@@ -8,12 +8,20 @@ from lookahead_sk.routing._base import BaseRouter
 if TYPE_CHECKING:
     from lookahead_sk.routing._causal_router import CausalLookaheadRouter
     from lookahead_sk.routing._embedding_router import LookaheadRouter
+    from lookahead_sk.routing._language_model._hidden_states import HiddenStateEncoder
     from lookahead_sk.routing._masked_router import MaskedLookaheadRouter
 
-__all__ = ["BaseRouter", "CausalLookaheadRouter", "LookaheadRouter", "MaskedLookaheadRouter"]
+__all__ = [
+    "BaseRouter",
+    "CausalLookaheadRouter",
+    "HiddenStateEncoder",
+    "LookaheadRouter",
+    "MaskedLookaheadRouter",
+]
 
 _HOMES = {
     "CausalLookaheadRouter": "_causal_router",
+    "HiddenStateEncoder": "_language_model._hidden_states",
     "LookaheadRouter": "_embedding_router",
     "MaskedLookaheadRouter": "_masked_router",
 }

@@ -55,6 +55,14 @@ class FitData(NamedTuple):
     responses: npt.NDArray[Any] | None
     lengths: FloatArray | None
     seed: int
+    response_texts: ObjectArray | None = None  # where the responses are numbers
+
+    @property
+    def texts(self) -> ObjectArray | None:
+        """Texts (n, K) of the responses, None where there are none."""
+        if self.responses is not None and self.responses.dtype == object:
+            return self.responses
+        return self.response_texts
 
     @property
     def score_range(self) -> tuple[float, float]:
@@ -67,7 +75,14 @@ class FitData(NamedTuple):
         return ((self.table.scores - low) / max(high - low, 1e-12)).astype(np.float32)
 
 
-def check_fit_data(router: Any, X: Any, y: Any, responses: Any, response_lengths: Any) -> FitData:
+def check_fit_data(
+    router: Any,
+    X: Any,
+    y: Any,
+    responses: Any = None,
+    response_lengths: Any = None,
+    response_texts: Any = None,
+) -> FitData:
     """Check all that `fit` of a router is given, and what of its parameters speaks of models.
 
     Parameters
@@ -75,7 +90,7 @@ def check_fit_data(router: Any, X: Any, y: Any, responses: Any, response_lengths
     router : BaseRouter
         Its ``encoder`` tells whether X is text; ``costs``, ``fallback`` and ``random_state`` are
         read, and nothing is changed.
-    X, y, responses, response_lengths : object
+    X, y, responses, response_lengths, response_texts : object
         See `LookaheadRouter.fit`.
 
     Returns
@@ -93,12 +108,18 @@ def check_fit_data(router: Any, X: Any, y: Any, responses: Any, response_lengths
     lengths = check_lengths(aligned(response_lengths, y, "response_lengths"), shape)
     if lengths is not None:
         _check_lengths_are_used(router, responses)
+    texts = None
+    if response_texts is not None:
+        if responses is None or responses.dtype == object:
+            reject("response_texts", "None unless responses are given as numbers", response_texts)
+        found = aligned(response_texts, y, "response_texts")
+        texts = check_text_responses(found, shape, "response_texts")
     names = table.classes.tolist()
     read_prices(router.costs, names)
     if router.fallback is not None:
         check_fallback(router.fallback, names)
     seed = int(check_seed(router.random_state).randint(2**31 - 1))
-    return FitData(prompts, table, responses, lengths, seed)
+    return FitData(prompts, table, responses, lengths, seed, texts)
 
 
 def check_X(router: Any, X: Any, *, reset: bool) -> Prompts:
@@ -439,23 +460,25 @@ def n_observed(responses: npt.NDArray[Any]) -> int:
     return int((~np.isnan(responses).any(axis=2)).sum())
 
 
-def check_text_responses(responses: Any, shape: tuple[int, int]) -> ObjectArray:
+def check_text_responses(
+    responses: Any, shape: tuple[int, int], name: str = "responses"
+) -> ObjectArray:
     """Return responses as an object array (n, K) of str or None (not observed)."""
     array = np.empty(shape, dtype=object)
     rows = responses if column_names(responses) is None else np.asarray(responses)
     accepted = f"an array of strings of shape {shape}"
     if isinstance(rows, str | bytes) or not hasattr(rows, "__len__"):
-        reject("responses", accepted, rows, kind=TypeError)
+        reject(name, accepted, rows, kind=TypeError)
     if len(rows) != shape[0]:
-        reject("responses", accepted, Words(f"{len(rows)} rows"))
+        reject(name, accepted, Words(f"{len(rows)} rows"))
     for i, row in enumerate(rows):
         if isinstance(row, str | bytes) or not hasattr(row, "__len__") or len(row) != shape[1]:
-            reject("responses", accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
+            reject(name, accepted, row, hint=f"Row {i} does not hold {shape[1]} responses.")
         for k, text in enumerate(row):
             missing = not isinstance(text, str) and is_missing(text)
             if not missing and not isinstance(text, str):
                 reject(
-                    "responses",
+                    name,
                     "strings, or None where not observed",
                     text,
                     kind=TypeError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,12 +34,18 @@ from lookahead_sk.routing._features._sentence_encoder import (
     embed_prompts,
     encoder_name,
 )
-from lookahead_sk.routing._local_average._selection import choose_blend, choose_local_average
+from lookahead_sk.routing._local_average._candidates import weighted_averages
+from lookahead_sk.routing._local_average._selection import (
+    best_single,
+    choose_quality,
+    shows_gain,
+)
 from lookahead_sk.routing._lookahead import BaseLookaheadRouter, Training
 from lookahead_sk.routing._novelty import fit_novelty
 from lookahead_sk.routing._predictor import Predictor, in_score_units, new_predictor
 
-FEATURE_SHARES = (0.3, 3.0)  # of the variance of the latents, in the space of the local average
+# Of the variance of the latents, in the spaces where averages are tried.
+FEATURE_SHARES = (0.3, 3.0)
 
 
 class LookaheadRouter(BaseLookaheadRouter):
@@ -116,8 +123,13 @@ class LookaheadRouter(BaseLookaheadRouter):
         Mean score of the held-out training prompts, as routed with ``cost_weight=0``; more is
         better.
     blend_ : float
-        Share of the network's own score in the quality; the rest is the local average. The network
-        has a share only where that routes held-out prompts significantly better.
+        Share of the network's own score in the quality; the rest are averages over similar prompts.
+        Those of up to eight candidates count alike that best predict, on held-out prompts, which
+        model scores higher.
+    always_best_single_ : bool
+        Whether routing gained nothing over the best single model on held-out prompts: their mean
+        paired gain is not above half its standard error. No other model is then rated above that
+        one, and it is called unless costs speak against it.
     temperature_ : float
         Of `predict_proba`, in the units of ``y``.
     n_members_ : int
@@ -242,8 +254,8 @@ class LookaheadRouter(BaseLookaheadRouter):
         features = PromptFeatures(lexical, *_scaling(raw))
         descriptors, values = self._fit_descriptors(data)
         references = None
-        if data.responses is not None and descriptors is not None and values is not None:
-            references = keep_references(data.responses, values, descriptors, seed)
+        if descriptors is not None and values is not None:
+            references = keep_references(data.texts, values, descriptors, seed)
         n_members = min(n, max(2, round(1 / self.validation_fraction)))
         inputs = EmbeddingInputs(
             data=data,
@@ -265,7 +277,7 @@ class LookaheadRouter(BaseLookaheadRouter):
         if n_observed(responses) == 0:
             return None, None
         if responses.dtype != object:
-            return fit_descriptors(responses, None, lengths, seed)
+            return fit_descriptors(responses, data.texts, lengths, seed)
         embeddings = embed_responses(responses.ravel(), self._options())
         if embeddings is None:
             return None, None
@@ -325,21 +337,25 @@ class EmbeddingTraining:
         return self.predictor()
 
     def predictor(self) -> Predictor:
-        """Fit what needs held-out latents: the local average, its share, and the temperature."""
+        """Choose on held-out prompts what makes the quality, and whether to leave the best single.
+
+        Also the temperature is fitted there.
+        """
         inputs, data = self.inputs, self.inputs.data
         scores, weights = data.table.scores, self.trainer.weights()
         latents, logits = predict_latents(weights, inputs.features, self.device, inputs.fold)
-        scales = _feature_scales(inputs, latents)
-        number, average, local = choose_local_average(
-            (search_space(inputs.features, latents, scale) for scale in scales), scores, data.seed
-        )
+        scale = _feature_scale(inputs, latents)
+        space = search_space(inputs.features, latents, scale)
         own = in_score_units(logits, data.score_range)
-        blend = choose_blend(local, own, scores)
-        quality = (1 - blend) * local + blend * own
+        columns = _column_weights(inputs.features.shape[1], space.shape[1])
+        averages = weighted_averages(space, columns, scores, inputs.fold, data.seed)
+        average, blend, quality = choose_quality(
+            itertools.chain([(None, own)], averages), scores, inputs.fold
+        )
         network = EmbeddingPredictor(
             features=inputs.prompt_features,
             weights=weights,
-            feature_scale=scales[number],
+            feature_scale=scale,
             score_range=data.score_range,
             descriptors=inputs.descriptors,
             references=inputs.references,
@@ -353,6 +369,7 @@ class EmbeddingTraining:
             np.ones(len(scores), dtype=bool),
             self.novelty,
             self.trainer.losses,
+            None if shows_gain(quality, scores) else best_single(scores),
         )
 
 
@@ -366,17 +383,28 @@ def _tensors(inputs: EmbeddingInputs, device: torch.device) -> TrainingData:
     )
 
 
-def _feature_scales(inputs: EmbeddingInputs, latents: Float32Array) -> list[float | None]:
-    """Weights of the features beside the latents that are tried in the space of local averages.
+def _feature_scale(inputs: EmbeddingInputs, latents: Float32Array) -> float | None:
+    """Weight of the features beside the latents that gives both the same variance.
 
     Without a response loss the latents say nothing, and the features stand alone.
     """
     if inputs.values is None:
-        return [None]
+        return None
     variance = max(float(inputs.features.var(axis=0).sum()), 1e-12)
     flat = latents.reshape(len(latents), -1)
-    ratio = float(flat.var(axis=0).sum()) / variance
-    return [float(np.sqrt(share * ratio)) for share in FEATURE_SHARES]
+    return float(np.sqrt(flat.var(axis=0).sum() / variance))
+
+
+def _column_weights(n_features: int, width: int) -> list[Float32Array]:
+    """Spaces that are tried: latents with few and with more of the features, features alone."""
+    n_latent = width - n_features
+    alone = (np.arange(width) >= n_latent).astype(np.float32)
+    if n_latent == 0:
+        return [alone]
+    shares = np.sqrt(FEATURE_SHARES).astype(np.float32)
+    ones = np.ones(n_latent, dtype=np.float32)
+    both = [np.append(ones, np.full(n_features, share)) for share in shares]
+    return [*both, alone]
 
 
 def _scaling(raw: Float32Array) -> tuple[Float32Array, float]:

@@ -126,7 +126,14 @@ class BaseLookaheadRouter(
         """Prepare all that training needs; nothing of the router is changed."""
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, responses: Any = None, response_lengths: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        responses: Any = None,
+        response_lengths: Any = None,
+        response_texts: Any = None,
+    ) -> Self:
         """Learn to predict responses and to score models on them.
 
         Parameters
@@ -142,8 +149,11 @@ class BaseLookaheadRouter(
             ``encoder="passthrough"``.
         response_lengths : array-like of shape (n, K), default=None
             True lengths of the responses in any unit (characters, tokens), for logs that keep only
-            the beginning of a response; measured in characters on ``responses`` when not given.
+            the beginning of a response; measured in characters on the texts when not given.
             They go with ``responses``.
+        response_texts : array-like of str of shape (n, K), default=None
+            The responses themselves, where ``responses`` are numbers: how they look and how far
+            their final answers agree is read off them, and `foresee` shows them.
 
         Returns
         -------
@@ -160,7 +170,7 @@ class BaseLookaheadRouter(
             If the encoder, or the backbone, cannot be loaded.
         """
         self._check_parameters()
-        data = check_fit_data(self, X, y, responses, response_lengths)
+        data = check_fit_data(self, X, y, responses, response_lengths, response_texts)
         with gradients():
             training = self._start_training(data)
             tasks = EpochTasks(self, X, y, training.max_epochs)
@@ -203,6 +213,11 @@ class BaseLookaheadRouter(
     def blend_(self) -> float:
         """Share of the network's own score in the quality; the rest is the local average."""
         return self.predictor_.blend
+
+    @property
+    def always_best_single_(self) -> bool:
+        """Whether no model is rated above the best single one, for want of held-out evidence."""
+        return self.predictor_.best_single is not None
 
     @property
     def validation_score_(self) -> float:

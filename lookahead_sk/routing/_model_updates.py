@@ -19,6 +19,7 @@ from sklearn.linear_model import RidgeCV
 from lookahead_sk._typing import Float32Array, FloatArray, ObjectArray
 from lookahead_sk.routing._checks import name_array
 from lookahead_sk.routing._local_average._clusters import single_cluster
+from lookahead_sk.routing._local_average._mixture import Mixture
 from lookahead_sk.routing._predictor import AddedModel, NetworkOutput, Predictor
 
 _PENALTIES = np.logspace(-3, 5, 17)
@@ -45,7 +46,7 @@ def with_feedback(predictor: Predictor, output: NetworkOutput, scores: FloatArra
         residual = average.zeroed()
     elif residual is None:
         seen = np.full(n_fitted, float(predictor.n_prompts))
-        residual = single_cluster(output.space.shape[1], seen)
+        residual = Mixture([single_cluster(output.space.shape[1], seen)])
     fitted = predictor.fitted_quality(output)
     added = [
         replace(
@@ -141,7 +142,8 @@ def fit_added_model(
     space, average = output.space, predictor.local_average
     difference = scores - predictor.fitted_quality(output).mean(axis=1)
     offset = float(difference.mean())
-    residual = single_cluster(space.shape[1], np.zeros(1)) if average is None else average.emptied()
+    nothing = Mixture([single_cluster(space.shape[1], np.zeros(1))])
+    residual = nothing if average is None else average.emptied()
     residual = residual.updated(space, (difference - offset)[:, None])
     content = log_length = None
     if coordinates is not None:

@@ -13,7 +13,8 @@ q   (n, K0) the network's own quality of the models that were fitted
 r   local mean of later scores less the quality before any feedback
 ==  ==========================================================================
 
-fitted model k:  (1 - blend) average_k(s) + blend q_k + r_k(s)
+fitted model k:  (1 - blend) average_k(s) + blend q_k + r_k(s), the first two at most those of the
+                 best single model where routing gains nothing on held-out prompts
 added model a:   mean of the fitted models' quality before any feedback + offset_a + r_a(s)
 """
 
@@ -36,11 +37,8 @@ from lookahead_sk._typing import (
 )
 from lookahead_sk.routing._checks import FitData, n_observed
 from lookahead_sk.routing._features._reference_responses import nearest_by_cosine
-from lookahead_sk.routing._local_average._selection import (
-    LocalAverage,
-    fit_temperature,
-    routed_scores,
-)
+from lookahead_sk.routing._local_average._mixture import Mixture
+from lookahead_sk.routing._local_average._selection import fit_temperature, routed_scores
 from lookahead_sk.routing._novelty import Novelty
 
 Foreseen = list[dict[Any, dict[str, Any]]]
@@ -87,7 +85,7 @@ class AddedModel:
     ----------
     offset : float
         By how much it scores more than the fitted models do on average.
-    residual : Clusters or Neighbors
+    residual : Mixture
         Of scores less what the offset tells, in a column: those that it was added with, and later.
     content : ndarray of shape (f + 1, c) or None
         Linear map of the space, and 1, to its response, on the principal axes of responses.
@@ -100,7 +98,7 @@ class AddedModel:
     """
 
     offset: float
-    residual: LocalAverage
+    residual: Mixture
     content: FloatArray | None
     log_length: FloatArray | None
     coordinates: Float32Array | None
@@ -143,14 +141,14 @@ class ModelUpdates:
         Observed scores of every candidate.
     added : list of AddedModel
         Models that came later, dropped ones among them.
-    residual : Clusters, Neighbors or None
+    residual : Mixture or None
         By how much the fitted models were misjudged; None before the first feedback.
     """
 
     kept: IntArray
     counts: FloatArray
     added: list[AddedModel]
-    residual: LocalAverage | None
+    residual: Mixture | None
 
 
 @dataclass(frozen=True)
@@ -163,10 +161,13 @@ class Predictor:
         Names of the models.
     network : TrainedNetwork
         Of the approach.
-    local_average : Clusters, Neighbors or None
+    local_average : Mixture or None
         Scores averaged over similar prompts; None where only the network speaks.
     blend : float
         Share of the network in the quality.
+    best_single : int or None
+        Number of the fitted model that no other is rated above, as calling any other gained
+        nothing on held-out prompts; None where that gained.
     novelty : Novelty
         Training prompts that new ones are compared with.
     temperature : float
@@ -191,8 +192,9 @@ class Predictor:
 
     classes: npt.NDArray[Any]
     network: TrainedNetwork
-    local_average: LocalAverage | None
+    local_average: Mixture | None
     blend: float
+    best_single: int | None
     novelty: Novelty
     temperature: float
     score_range: tuple[float, float]
@@ -211,10 +213,11 @@ class Predictor:
 
     def fitted_quality(self, output: NetworkOutput) -> FloatArray:
         """Expected scores (n, K0) of the fitted models, before any feedback."""
-        if self.local_average is None or self.blend == 1:
-            return output.quality
-        local = self.local_average.predict(output.space)
-        return (1 - self.blend) * local + self.blend * output.quality
+        quality = output.quality
+        if self.local_average is not None and self.blend < 1:
+            local = self.local_average.predict(output.space)
+            quality = (1 - self.blend) * local + self.blend * quality
+        return capped(quality, self.best_single)
 
     def _quality(self, output: NetworkOutput) -> FloatArray:
         """Expected scores (n, K) of the candidates."""
@@ -257,12 +260,13 @@ class Predictor:
 def new_predictor(
     data: FitData,
     network: TrainedNetwork,
-    local_average: LocalAverage | None,
+    local_average: Mixture | None,
     blend: float,
     quality: FloatArray,
     held_out: BoolArray,
     novelty: Novelty,
     losses: list[float],
+    best_single: int | None = None,
 ) -> Predictor:
     """The state of a router that was just fitted.
 
@@ -278,15 +282,18 @@ def new_predictor(
         Which prompts these are.
     losses : list of float
         Held-out loss after each epoch.
+    best_single : int, optional
+        See `Predictor`.
     """
     table, responses = data.table, data.responses
-    scores = table.scores[held_out]
+    scores, quality = table.scores[held_out], capped(quality, best_single)
     counts = (~np.isnan(table.scores)).sum(axis=0).astype(np.float64)
     return Predictor(
         classes=table.classes,
         network=network,
         local_average=local_average,
         blend=blend,
+        best_single=best_single,
         novelty=novelty,
         temperature=fit_temperature(quality, scores),
         score_range=data.score_range,
@@ -327,6 +334,16 @@ def in_score_units(logits: Float32Array, score_range: tuple[float, float]) -> Fl
     low, high = score_range
     quality: FloatArray = low + (high - low) * expit(logits.astype(np.float64))
     return quality
+
+
+def capped(quality: FloatArray, best_single: int | None) -> FloatArray:
+    """Quality (n, K) in which no model is rated as high as the best single one, if there is one."""
+    if best_single is None:
+        return quality
+    ceiling = np.nextafter(quality[:, [best_single]], -np.inf)
+    limited = np.minimum(quality, ceiling)
+    limited[:, best_single] = quality[:, best_single]
+    return limited
 
 
 def _affine(x: Float32Array, weights: FloatArray) -> FloatArray:

@@ -70,6 +70,15 @@ def test_wrong_responses_are_named(encoder, responses, kind, message):
         router(encoder).fit(PROMPTS, SCORES, responses=responses)
 
 
+def test_texts_go_with_numeric_responses_only(encoder):
+    texts = [["a", "b"]] * 4
+    with pytest.raises(ValueError, match="response_texts must be None unless responses are given"):
+        router(encoder).fit(PROMPTS, SCORES, responses=texts, response_texts=texts)
+    numbers = {"responses": np.ones((4, 2, 3)), "response_texts": texts[:3]}
+    with pytest.raises(ValueError, match="response_texts must be an array of strings"):
+        router("passthrough").fit(np.eye(4), SCORES, **numbers)
+
+
 @pytest.mark.parametrize("lengths", [np.ones((4, 3)), -np.ones((4, 2)), np.full((4, 2), np.inf)])
 def test_wrong_response_lengths_are_named(encoder, lengths):
     with pytest.raises(ValueError, match="response_lengths must be"):

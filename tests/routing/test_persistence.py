@@ -114,10 +114,24 @@ def test_another_version_and_another_format_are_refused(routers, tmp_path):
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "version": 99}))
-    with pytest.raises(ValueError, match=r"folder must be of format version 3; got 99"):
+    with pytest.raises(ValueError, match=r"folder must be of format version 4; got 99"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
     path.write_text(json.dumps({**content, "format": "other"}))
     with pytest.raises(ValueError, match=r"router\.json is missing or damaged"):
+        LookaheadRouter.from_pretrained(tmp_path / "router")
+
+
+@pytest.mark.parametrize("best_single", [3, -1, "0", 0.5, True])
+def test_a_best_single_model_that_is_none_of_the_models_is_refused(routers, tmp_path, best_single):
+    made, _ = routers["passthrough"]
+    assert len(made.classes_) == 3
+    made.save_pretrained(tmp_path / "router")
+    path = tmp_path / "router" / "router.json"
+    content = json.loads(path.read_text())
+    (predictor,) = [v for k, v in content["attributes"]["items"] if k == "predictor_"]
+    predictor["fields"]["best_single"] = best_single
+    path.write_text(json.dumps(without_checksum(content)))
+    with pytest.raises(ValueError, match=r"router\.json"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
 
 

@@ -227,6 +227,59 @@ def test_numeric_responses_go_with_passthrough(data):
     assert router.score(X, scores) > scores.mean(axis=0).max()
 
 
+@pytest.fixture(scope="module")
+def unpredictable():
+    """Scores that have nothing to do with the prompts; model 1 is the best on average."""
+    rng = np.random.RandomState(0)
+    X, scores = rng.randn(400, 6), rng.rand(400, 3) + [0, 0.3, 0.25]
+    return X, scores, quick("passthrough").fit(X, scores)
+
+
+def test_where_routing_gains_nothing_the_best_single_model_is_called(unpredictable, tmp_path):
+    X, scores, router = unpredictable
+    assert router.always_best_single_
+    assert (router.predict(np.random.RandomState(1).randn(300, 6)) == 1).all()
+    assert router.validation_score_ == pytest.approx(scores[:, 1].mean())
+    router.save_pretrained(tmp_path)
+    assert (
+        "routing gained nothing over the best single model" in (tmp_path / "README.md").read_text()
+    )
+    loaded = LookaheadRouter.from_pretrained(tmp_path)
+    assert loaded.always_best_single_
+    assert_array_equal(loaded.predict_quality(X), router.predict_quality(X))
+
+
+def test_costs_may_still_speak_against_the_best_single_model(unpredictable):
+    X, scores, router = unpredictable
+    cheap = clone(router).set_params(costs=[0, 1, 0], cost_weight=0.2).fit(X, scores)
+    assert cheap.always_best_single_
+    assert (cheap.predict(X) == 2).mean() > 0.9
+
+
+def test_where_routing_gains_the_best_single_model_has_no_privilege(unpredictable, tmp_path):
+    X, scores, _ = unpredictable
+    scores = scores + (X[:, :3] > 0)
+    router = quick("passthrough").fit(X, scores)
+    assert not router.always_best_single_
+    assert len(set(router.predict(X))) == 3
+    router.save_pretrained(tmp_path)
+    assert "routing gained over always calling" in (tmp_path / "README.md").read_text()
+
+
+def test_texts_beside_numeric_responses_give_the_descriptors_of_texts(data):
+    rng = np.random.RandomState(0)
+    X = rng.randn(80, 6)
+    texts = np.array([[f"{k}\n{k + i % 3}" for k in range(3)] for i in range(80)], dtype=object)
+    given = {"responses": rng.randn(80, 3, 6), "response_texts": texts}
+    router = quick("passthrough").fit(X, rng.rand(80, 3), **given)
+    (seen,) = router.foresee(X[:1])
+    assert seen[1]["response"] == texts[seen[1]["row"], 1]
+    assert seen[1]["length"] == pytest.approx(3, abs=0.1)
+    plain = quick("passthrough").fit(X, rng.rand(80, 3), responses=given["responses"])
+    n_more = router.transform(X).shape[1] - plain.transform(X).shape[1]
+    assert n_more == 3 * (1 + 4 + 1)  # length, form, agreement of final answers
+
+
 def test_text_pipeline_with_passthrough(data):
     pipeline = make_pipeline(
         TfidfVectorizer(),

@@ -7,8 +7,9 @@ from lookahead_sk.routing._language_model._fitting import _hold_out
 from lookahead_sk.routing._local_average._selection import (
     choose_beside_network,
     choose_blend,
+    choose_quality,
     difference_error,
-    judged_on_held_out,
+    shows_gain,
 )
 
 
@@ -54,7 +55,8 @@ def test_memorised_training_prompts_do_not_decide():
     _, scores, held_out, _ = problem()
     cheating = np.hstack([scores * 40, np.zeros_like(scores)]).astype(np.float32)
     cheating[held_out] = np.random.RandomState(2).randn(held_out.sum(), 4)
-    _, local = judged_on_held_out(cheating, scores, held_out, seed=0)
+    useless = np.random.RandomState(4).rand(*scores.shape) * 1e-9
+    _, _, local = choose_beside_network(cheating, useless, scores, held_out, seed=0)
     weight = np.ones(held_out.sum())
     flat = np.tile(scores[~held_out].mean(axis=0), (held_out.sum(), 1))
     limit = difference_error(flat, scores[held_out], weight)
@@ -64,6 +66,42 @@ def test_memorised_training_prompts_do_not_decide():
     assert choose_beside_network(
         cheating, np.tile(flat[:1], (len(scores), 1)), scores, held_out, 0
     )[1] == (blend)
+
+
+def test_the_best_candidates_are_averaged_and_judged_by_the_choice_of_others():
+    """Against a choice written out with loops, for every part of the prompts."""
+    rng = np.random.RandomState(0)
+    scores = rng.rand(200, 3)
+    part = rng.randint(4, size=200)
+    tables = [(s * scores + (1 - s) * rng.rand(200, 3)) for s in rng.rand(30)]
+    candidates = [(None, table) for table in tables]
+    average, blend, held_out = choose_quality(candidates, scores, part)
+    assert (average, blend) == (None, 1.0)
+
+    def explained(table, rows):
+        def spread(values):
+            return values[rows] - values[rows].mean(axis=1, keepdims=True)
+
+        flat = np.tile(scores.mean(axis=0), (200, 1))
+        error = ((spread(table) - spread(scores)) ** 2).sum()
+        return ((spread(flat) - spread(scores)) ** 2).sum() - error
+
+    for number in range(4):
+        values = [explained(table, part != number) for table in tables]
+        best = [i for i in np.argsort(values)[::-1][:8] if values[i] >= 0.9 * max(values)]
+        expected = np.mean([tables[i] for i in best], axis=0)
+        np.testing.assert_allclose(held_out[part == number], expected[part == number])
+
+
+def test_a_gain_over_the_best_single_model_must_show():
+    rng = np.random.RandomState(0)
+    scores = rng.rand(400, 3) + [0.1, 0, 0]
+    assert shows_gain(scores, scores)
+    assert not shows_gain(rng.rand(400, 3), scores)
+    assert not shows_gain(np.tile(scores.mean(axis=0), (400, 1)), scores)
+    few = scores.copy()
+    few[15:, 0] = np.nan
+    assert shows_gain(rng.rand(400, 3), few)  # too few prompts show both
 
 
 def test_too_few_held_out_prompts_or_an_unseen_model_leave_the_network_alone():

@@ -9,10 +9,10 @@ import pytest
 
 from lookahead_sk import LookaheadRouter
 from lookahead_sk.routing._local_average._clusters import (
-    GRANULARITIES,
     fit_clusters,
     single_cluster,
 )
+from lookahead_sk.routing._local_average._mixture import mix
 from lookahead_sk.routing._local_average._neighbors import fit_neighbors
 
 NAMES = ["small", "large", "coder"]
@@ -59,7 +59,7 @@ def test_updated_clusters_are_the_formula_on_all_prompts(with_gaps):
     if with_gaps:
         y[rng.random(y.shape) < 0.3] = np.nan
         more[rng.random(more.shape) < 0.6] = np.nan
-    clusters, _ = fit_clusters(z, y, GRANULARITIES[0], 0, np.arange(90))
+    clusters = fit_clusters(z, y, 8, 0, np.arange(90), np.arange(90) % 5)[-1][0]
     updated = clusters.updated(new[:10], more[:10]).updated(new[10:], more[10:])
     asked = rng.normal(size=(7, 3)).astype("f4")
 
@@ -87,12 +87,28 @@ def test_updated_clusters_are_the_formula_on_all_prompts(with_gaps):
 def test_updated_neighbours_are_those_of_all_prompts():
     rng = np.random.default_rng(0)
     z, y = rng.normal(size=(60, 3)).astype("f4"), rng.random((60, 2))
-    first, _ = fit_neighbors(z[:40], y[:40], np.arange(40))
-    whole, _ = fit_neighbors(z, y, np.arange(60))
     asked = rng.normal(size=(7, 3)).astype("f4")
-    grown = first.updated(z[40:], y[40:])
-    np.testing.assert_array_equal(grown.predict(asked), whole.predict(asked))
-    assert (first.zeroed().predict(asked) == 0).all()
+    wholes = fit_neighbors(z, y, np.arange(60), np.arange(60) % 5)
+    for (first, _), (whole, _) in zip(
+        fit_neighbors(z[:40], y[:40], np.arange(40), np.arange(40) % 5), wholes, strict=False
+    ):
+        grown = first.updated(z[40:], y[40:])
+        np.testing.assert_array_equal(grown.predict(asked), whole.predict(asked))
+        assert (first.zeroed().predict(asked) == 0).all()
+
+
+def test_a_mixture_is_updated_member_by_member():
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(60, 3)).astype("f4"), rng.random((60, 2))
+    clusters = fit_clusters(z, y, 4, 0, np.arange(60), np.arange(60) % 5)[1][0]
+    neighbors = fit_neighbors(z, y, np.arange(60), np.arange(60) % 5)[2][0]
+    mixture = mix([clusters, neighbors])
+    new, scores = rng.normal(size=(9, 3)).astype("f4"), rng.random((9, 2))
+    expected = [one.updated(new, scores).predict(z) for one in (clusters, neighbors)]
+    np.testing.assert_allclose(mixture.updated(new, scores).predict(z), np.mean(expected, axis=0))
+    assert (mixture.zeroed().predict(z) == 0).all()
+    once = mixture.emptied().updated(new, scores[:, :1])
+    assert once.predict(z).shape == (60, 1)
 
 
 def test_single_cluster_tells_the_mean_over_all_prompts_ever_seen():

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lookahead_sk._device import resolve_device
 from lookahead_sk._typing import Float32Array, FloatArray, Prompts
-from lookahead_sk._validation import reject
+from lookahead_sk._validation import Words, reject
 from lookahead_sk.routing._embedding._network import Weights, predict_latents
 from lookahead_sk.routing._features._lexical import LexicalFeatures
 from lookahead_sk.routing._features._reference_responses import ReferenceResponses
@@ -55,7 +55,7 @@ class PromptFeatures:
         if raw.shape[1] != len(self.center):
             n_lexical = raw.shape[1] - embeddings.shape[1]
             accepted = f"one that gives {len(self.center) - n_lexical} numbers a text, as in fit"
-            reject("encoder", accepted, f"{embeddings.shape[1]} numbers")
+            reject("encoder", accepted, Words(f"{embeddings.shape[1]} numbers"))
         # In units of their spread; a prompt beyond all measure is taken to be far off.
         far = np.subtract(raw, self.center, dtype=np.float64) / self.scale
         return np.clip(far, -_FARTHEST, _FARTHEST).astype(np.float32)
@@ -147,7 +147,7 @@ class EmbeddingPredictor:
             return None
         if embeddings.shape[1] != len(self.descriptors.center):
             accepted = f"of shape (n, {len(self.descriptors.center)}), as those of fit"
-            reject("responses", accepted, f"shape {embeddings.shape}")
+            reject("responses", accepted, Words(f"shape {embeddings.shape}"))
         return self.descriptors.project(embeddings)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lookahead_sk._typing import Float32Array, IntArray, ObjectArray
 from lookahead_sk.routing._features._response_descriptors import ResponseDescriptors
@@ -72,14 +71,14 @@ def _unit(rows: Float32Array) -> Float32Array:
 
 
 def keep_references(
-    responses: npt.NDArray[Any], values: Float32Array, descriptors: ResponseDescriptors, seed: int
+    texts: ObjectArray | None, values: Float32Array, descriptors: ResponseDescriptors, seed: int
 ) -> ReferenceResponses:
     """Keep the training responses, or a random 20,000 prompts' worth of them.
 
     Parameters
     ----------
-    responses : ndarray of shape (n, K) or (n, K, d)
-        Texts or embeddings.
+    texts : ndarray of str of shape (n, K), or None
+        The responses; None where only numbers were given.
     values : ndarray of shape (n, K, r)
         Their standardised descriptors.
     descriptors : ResponseDescriptors
@@ -99,5 +98,5 @@ def keep_references(
         rows = np.sort(chosen)
     n_components = len(descriptors.components)
     raw = values[rows] * descriptors.scale + descriptors.mean
-    texts = responses[rows] if responses.dtype == object else None
-    return ReferenceResponses(rows, raw[..., :n_components].astype(np.float32), texts)
+    kept = None if texts is None else texts[rows]
+    return ReferenceResponses(rows, raw[..., :n_components].astype(np.float32), kept)

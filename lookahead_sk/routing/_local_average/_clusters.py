@@ -19,29 +19,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from lookahead_sk._typing import Float32Array, FloatArray, IntArray
+from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, IntArray
 
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
-MAX_CLUSTERS = 512
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # numbers of clusters
+MIN_PROMPTS = 4  # in a cluster, on average
+SHRINKAGE = 5.0
 _BLOCK = 16_384  # prompts whose memberships are held at a time: 64 MB
-
-
-class Granularity(NamedTuple):
-    """How fine clusters are: prompts in a cluster, for each size of clustering, and kappa."""
-
-    prompts_per_cluster: tuple[int, ...]
-    shrinkage: float
-
-
-# From noisy scores, where only large clusters can be trusted, to scores that follow the prompt;
-# where they follow it closely, `_neighbors` takes over.
-GRANULARITIES = (Granularity((160, 80, 40), 5.0), Granularity((40, 20, 10), 2.0))
 
 
 def model_means(scores: FloatArray, weights: FloatArray) -> FloatArray:
@@ -81,7 +71,7 @@ def shrunken_means(
 
 @dataclass
 class Clusters:
-    """Soft clusterings and the sums of scores of their clusters.
+    """Hard or soft clusterings, and the sums of scores of their clusters.
 
     Attributes
     ----------
@@ -89,8 +79,9 @@ class Clusters:
         Projection of the space, when it has too many dimensions.
     centers : list of ndarray of shape (c, a)
         Centres of each clustering.
-    temperatures : list of float
-        Softness of each clustering, in squared distance.
+    temperatures : list of float or None
+        Softness of each clustering, in squared distance; None where a prompt belongs to its
+        nearest cluster alone.
     totals, counts : list of ndarray of shape (c, K)
         Sum of the scores, and number of the observed ones, of each cluster, by membership.
     total, count : ndarray of shape (K,)
@@ -101,12 +92,32 @@ class Clusters:
 
     axes: Float32Array | None
     centers: list[Float32Array]
-    temperatures: list[float]
+    temperatures: list[float | None]
     totals: list[FloatArray]
     counts: list[FloatArray]
     total: FloatArray
     count: FloatArray
     shrinkage: float
+
+    @property
+    def n_models(self) -> int:
+        """Number of models, K."""
+        return len(self.total)
+
+    @property
+    def n_averaged(self) -> float:
+        """How many candidates of the choice these clusterings are."""
+        return len(self.centers) / N_RESTARTS
+
+    def joined(self, other: Self) -> Self:
+        """These clusterings and others of the same space."""
+        return replace(
+            self,
+            centers=self.centers + other.centers,
+            temperatures=self.temperatures + other.temperatures,
+            totals=self.totals + other.totals,
+            counts=self.counts + other.counts,
+        )
 
     def _project(self, space: Float32Array) -> Float32Array:
         return space if self.axes is None else space @ self.axes
@@ -137,9 +148,10 @@ class Clusters:
         for i, (centers, temperature) in enumerate(
             zip(self.centers, self.temperatures, strict=True)
         ):
-            total, count = _Memberships(z, centers, temperature).sums(scores)
-            totals.append(self.totals[i] + total)
-            counts.append(self.counts[i] + count)
+            weights = _Memberships(z, centers, temperature)
+            total, count = weights.sums(scores, np.zeros(len(z), dtype=np.intp))
+            totals.append(self.totals[i] + total[0])
+            counts.append(self.counts[i] + count[0])
         total, count = cluster_sums(np.ones((len(scores), 1)), scores)
         return replace(
             self,
@@ -165,7 +177,7 @@ def single_cluster(width: int, counts: FloatArray) -> Clusters:
     """A single cluster of all prompts, of which counts (K,) were observed, with scores 0."""
     center = np.zeros((1, width), dtype=np.float32)
     nothing = np.zeros((1, len(counts)))
-    return Clusters(None, [center], [1.0], [nothing], [counts[None]], nothing[0], counts, 0.0)
+    return Clusters(None, [center], [None], [nothing], [counts[None]], nothing[0], counts, 0.0)
 
 
 def _blocks(n: int) -> list[slice]:
@@ -175,7 +187,7 @@ def _blocks(n: int) -> list[slice]:
 class _Memberships:
     """Memberships (n, c) of prompts in clusters, block by block; a single block is kept."""
 
-    def __init__(self, z: Float32Array, centers: Float32Array, temperature: float) -> None:
+    def __init__(self, z: Float32Array, centers: Float32Array, temperature: float | None) -> None:
         self.z, self.centers, self.temperature = z, centers, temperature
         self.kept: FloatArray | None = None
 
@@ -191,16 +203,34 @@ class _Memberships:
                 self.kept = weights
             yield rows, weights
 
-    def sums(self, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Sums of the scores and of their numbers, (c, K)."""
-        parts = [cluster_sums(weights, scores[rows]) for rows, weights in self]
-        total, count = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
-        return total, count
+    def sums(self, scores: FloatArray, part: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Sums of the scores and of their numbers, (p, c, K), of every part of the prompts."""
+        n_parts = int(part.max()) + 1
+        shape = (len(self.centers), n_parts, scores.shape[1])
+        totals, counts = np.zeros(shape), np.zeros(shape)
+        for rows, weights in self:
+            inside = np.eye(n_parts)[part[rows]]
+            seen = ~np.isnan(scores[rows])
+            filled = np.where(seen, scores[rows], 0.0)
+            totals += (weights.T @ _by_part(inside, filled)).reshape(shape)
+            columns = inside if seen.all() else _by_part(inside, seen)
+            counts += (weights.T @ columns).reshape(len(self.centers), n_parts, -1)
+        return totals.swapaxes(0, 1), counts.swapaxes(0, 1)
 
-    def held_out(self, scores: FloatArray, total: FloatArray, count: FloatArray) -> FloatArray:
-        """Each prompt's quality without its own score (n, K)."""
-        parts = [_held_out(weights, scores[rows], total, count) for rows, weights in self]
-        return np.concatenate(parts)
+    def held_out(self, means: FloatArray, part: IntArray) -> FloatArray:
+        """Each prompt's quality (n, K) by means (p, c, K) without its own part."""
+        columns = means.swapaxes(0, 1).reshape(means.shape[1], -1)
+        quality = []
+        for rows, weights in self:
+            every = (weights @ columns).reshape(len(weights), *means.shape[::2])
+            quality.append(every[np.arange(len(weights)), part[rows]])
+        return np.concatenate(quality)
+
+
+def _by_part(inside: FloatArray, values: FloatArray | BoolArray) -> FloatArray:
+    """Values (n, K) in the columns of the part (n, p) that a prompt is in, else 0: (n, p * K)."""
+    columns: FloatArray = (inside[:, :, None] * values[:, None, :]).reshape(len(values), -1)
+    return columns
 
 
 def _squared_distances(z: Float32Array, centers: Float32Array) -> Float32Array:
@@ -208,22 +238,30 @@ def _squared_distances(z: Float32Array, centers: Float32Array) -> Float32Array:
     return (centers**2).sum(axis=1) - 2.0 * (z @ centers.T)
 
 
-def _softness(z: Float32Array, centers: Float32Array) -> float:
-    """0.7 of the median gap between the nearest and the second nearest centre."""
+def _temperatures(z: Float32Array, centers: Float32Array) -> tuple[float | None, ...]:
+    """Hard, nearly hard and soft: 0.1 of the distance to the nearest, 0.7 of the gap to the next.
+
+    Distances are squared; that to the nearest centre is a mean over prompts, the gap from there to
+    the second nearest a median.
+    """
+    if len(centers) == 1:
+        return (None,)
     squared = _squared_distances(z, centers)
-    nearest = np.partition(squared, 1, axis=1)[:, :2] if len(centers) > 1 else squared
-    gap = float(np.median(nearest[:, -1] - nearest[:, 0]))
-    return max(0.7 * gap, 1e-12)
+    nearest = np.partition(squared, 1, axis=1)[:, :2]
+    distance = float((nearest[:, 0] + (z**2).sum(axis=1)).mean())
+    gap = float(np.median(nearest[:, 1] - nearest[:, 0]))
+    return None, max(0.1 * distance, 1e-12), max(0.7 * gap, 1e-12)
 
 
 def fit_clusters(
     projected: Float32Array,
     scores: FloatArray,
-    granularity: Granularity,
+    n_clusters: int,
     seed: int,
     sample: IntArray,
+    part: IntArray,
     axes: Float32Array | None = None,
-) -> tuple[Clusters, FloatArray]:
+) -> list[tuple[Clusters, FloatArray]]:
     """Cluster prompts by their predicted responses and average the scores of every cluster.
 
     Parameters
@@ -233,52 +271,47 @@ def fit_clusters(
         the axes.
     scores : ndarray of shape (n, K)
         Scores, NaN where not observed.
-    granularity : Granularity
-        How fine the clusters are.
+    n_clusters : int
+        Number of clusters, at most n.
     seed : int
         Seeds of the clusterings.
     sample : ndarray of int
         Rows that place the centres.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0, each of which is held out in turn.
     axes : ndarray of shape (f, a), optional
         The axes, for new prompts; None where the space was not projected.
 
     Returns
     -------
-    clusters : Clusters
-        For new prompts.
-    held_out : ndarray of shape (n, K)
-        Quality of the training prompts, each without its own score.
+    list of (Clusters, ndarray of shape (n, K))
+        One for each softness: clusters for new prompts, and the quality of the training prompts,
+        each by the scores of the other parts.
 
     Notes
     -----
-    Time is linear in n: at most 512 clusters, 10 Lloyd iterations on the sample, 12 clusterings.
-    Memory beside the data does not grow.
+    Time is linear in n: 10 Lloyd iterations on the sample, 4 clusterings. Memory beside the data
+    does not grow.
     """
-    shrinkage = granularity.shrinkage
     total, count = cluster_sums(np.ones((len(scores), 1)), scores)
-    clusters = Clusters(axes, [], [], [], [], total[0], count[0], shrinkage)
-    held_out: list[FloatArray] = []
+    overall = total[0] / count[0]
+    found: dict[int, tuple[Clusters, list[FloatArray]]] = {}
     some = projected[sample]
-    for size in _sizes(len(scores), granularity):
-        for restart in range(N_RESTARTS):
-            centers = _place_centers(some, size, seed + restart)
-            temperature = _softness(some, centers)
+    for restart in range(N_RESTARTS):
+        centers = _place_centers(some, n_clusters, seed + restart)
+        for i, temperature in enumerate(_temperatures(some, centers)):
             weights = _Memberships(projected, centers, temperature)
-            totals, counts = weights.sums(scores)
-            clusters.centers.append(centers)
-            clusters.temperatures.append(temperature)
-            clusters.totals.append(totals)
-            clusters.counts.append(counts)
-            prior = shrinkage * (clusters.total / clusters.count)
-            held_out.append(weights.held_out(scores, totals + prior, counts + shrinkage))
-    return clusters, np.mean(held_out, axis=0)
-
-
-def _sizes(n: int, granularity: Granularity) -> list[int]:
-    """Numbers of clusters to try for n prompts, ascending."""
-    per_cluster = granularity.prompts_per_cluster
-    sizes = {min(MAX_CLUSTERS, max(2, round(n / size))) for size in per_cluster}
-    return sorted(min(size, n) for size in sizes)
+            parts_total, parts_count = weights.sums(scores, part)
+            totals, counts = parts_total.sum(axis=0), parts_count.sum(axis=0)
+            new = Clusters(
+                axes, [centers], [temperature], [totals], [counts], total[0], count[0], SHRINKAGE
+            )
+            others = totals - parts_total, np.maximum(counts - parts_count, 0)
+            means = shrunken_means(*others, overall, SHRINKAGE)
+            held_out = weights.held_out(means, part)
+            clusters, parts = found.get(i, (None, []))
+            found[i] = (new if clusters is None else clusters.joined(new), [*parts, held_out])
+    return [(clusters, np.mean(parts, axis=0)) for clusters, parts in found.values()]
 
 
 def _place_centers(z: Float32Array, n_clusters: int, seed: int) -> Float32Array:
@@ -287,21 +320,3 @@ def _place_centers(z: Float32Array, n_clusters: int, seed: int) -> Float32Array:
         # Identical prompts make fewer distinct points than clusters; empty ones do no harm.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.asarray(model.fit(z).cluster_centers_, dtype=np.float32)
-
-
-def _held_out(
-    weights: FloatArray, scores: FloatArray, total: FloatArray, count: FloatArray
-) -> FloatArray:
-    """Each prompt's quality without its own score (n, K); the sums have their prior in them."""
-    is_observed = ~np.isnan(scores)
-    filled = np.where(is_observed, scores, 0.0)
-    if is_observed.all():  # the counts of all models are alike: one ratio serves them all
-        ratio = weights / (count[:, 0] - weights)
-        own: FloatArray = ratio @ total - (ratio * weights).sum(axis=1, keepdims=True) * filled
-        return own
-    own = np.empty_like(filled)
-    for k in range(scores.shape[1]):
-        self_weight = weights * is_observed[:, k, None]
-        without = total[:, k] - self_weight * filled[:, k, None]
-        own[:, k] = (weights * without / (count[:, k] - self_weight)).sum(axis=1)
-    return own

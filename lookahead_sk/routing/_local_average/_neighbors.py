@@ -22,7 +22,7 @@ import numpy as np
 
 from lookahead_sk._typing import Float32Array, FloatArray, IntArray
 
-SIZES = (6, 12, 24)
+SIZES = (3, 6, 12, 25, 50, 100, 200, 400)
 SHRINKAGE = 0.5
 _CHUNK = 2_000_000  # distances at a time: 8 MB
 _BLOCK = 204_800  # neighbours whose scores are looked up at a time: 10 MB with 6 models
@@ -89,6 +89,20 @@ class Neighbors:
     scores: FloatArray
     sizes: tuple[int, ...]
 
+    @property
+    def n_models(self) -> int:
+        """Number of models, K."""
+        return int(self.scores.shape[1])
+
+    @property
+    def n_averaged(self) -> float:
+        """How many candidates of the choice these neighbourhoods are."""
+        return float(len(self.sizes))
+
+    def joined(self, other: Self) -> Self:
+        """These neighbourhoods and others of the same prompts."""
+        return replace(self, sizes=self.sizes + other.sizes)
+
     def _project(self, space: Float32Array) -> Float32Array:
         return space if self.axes is None else space @ self.axes
 
@@ -96,7 +110,8 @@ class Neighbors:
         """Shrunken mean scores (n, K) of the nearest training prompts."""
         sizes = tuple(min(size, len(self.points)) for size in self.sizes)
         near = _nearest(self._project(space), self.points, max(sizes))
-        return _averaged(self.scores, near, sizes)
+        quality: FloatArray = _averages(self.scores, near, sizes).mean(axis=0)
+        return quality
 
     def updated(self, space: Float32Array, scores: FloatArray) -> Self:
         """These prompts and more of them (n, f), with their scores (n, K)."""
@@ -105,48 +120,39 @@ class Neighbors:
 
     def emptied(self) -> Self:
         """The same space for another model, of which no score has been seen."""
-        return replace(self, points=self.points[:0], scores=np.empty((0, 1)), sizes=SIZES)
+        return replace(self, points=self.points[:0], scores=np.empty((0, 1)))
 
     def zeroed(self) -> Self:
         """The same prompts, all scores 0: residuals before any feedback."""
         return replace(self, scores=0 * self.scores)
 
 
-def _nearest(
-    z: Float32Array, points: Float32Array, k: int, own: IntArray | None = None
-) -> IntArray:
-    """Rows of the k nearest points in order of distance, (n, k).
-
-    ``own`` (n,) tells which point each of z is itself, to be left out; -1 for none.
-    """
+def _nearest(z: Float32Array, points: Float32Array, k: int) -> IntArray:
+    """Rows of the k nearest points in order of distance, (n, k)."""
     norms = (points**2).sum(axis=1)
     rows = max(1, _CHUNK // len(points))
     parts = []
     for start in range(0, len(z), rows):
         squared = norms - 2.0 * (z[start : start + rows] @ points.T)
-        if own is not None:
-            itself = own[start : start + rows]
-            here = np.flatnonzero(itself >= 0)
-            squared[here, itself[here]] = np.inf
         near = np.argpartition(squared, k - 1, axis=1)[:, :k]
         order = np.take_along_axis(squared, near, axis=1).argsort(axis=1, kind="stable")
         parts.append(np.take_along_axis(near, order, axis=1))
     return np.concatenate(parts)
 
 
-def _averaged(scores: FloatArray, near: IntArray, sizes: tuple[int, ...]) -> FloatArray:
-    """Mean over the sizes of the shrunken means, (n, K)."""
+def _averages(scores: FloatArray, near: IntArray, sizes: tuple[int, ...]) -> FloatArray:
+    """Shrunken means for every size, (A, n, K)."""
     overall = np.nanmean(scores, axis=0)
-    means: FloatArray = neighbor_means(scores, near, np.array(sizes), overall, SHRINKAGE).mean(0)
-    return means
+    return neighbor_means(scores, near, np.array(sizes), overall, SHRINKAGE)
 
 
 def fit_neighbors(
     projected: Float32Array,
     scores: FloatArray,
     sample: IntArray,
+    part: IntArray,
     axes: Float32Array | None = None,
-) -> tuple[Neighbors, FloatArray] | None:
+) -> list[tuple[Neighbors, FloatArray]]:
     """Neighbourhoods of several sizes, and their quality on prompts held out.
 
     Parameters
@@ -158,29 +164,33 @@ def fit_neighbors(
         Scores, NaN where not observed.
     sample : ndarray of int
         Rows that may be neighbours.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0, each of which is held out in turn.
     axes : ndarray of shape (f, a), optional
         The axes, for new prompts; None where the space was not projected.
 
     Returns
     -------
-    neighbors : Neighbors
-        For new prompts.
-    held_out : ndarray of shape (n, K)
-        Quality of the training prompts, each without its own score. None instead of both where
-        there are too few prompts.
+    list of (Neighbors, ndarray of shape (n, K))
+        One for each size: neighbourhoods for new prompts, and the quality of the training prompts,
+        each by the scores of the other parts. Empty where there are too few prompts.
 
     Notes
     -----
     Time grows with n times the size of the sample, in matrix products: half a second for 10,000
     prompts on one core.
     """
-    sizes = tuple(k for k in SIZES if k < len(scores))
-    if not sizes:
-        return None
+    fewest = len(sample) - int(np.bincount(part[sample]).max())
+    sizes = tuple(k for k in SIZES if k <= fewest)
+    if not sizes or np.isnan(scores[sample]).all(axis=0).any():
+        return []
+    held_out = np.empty((len(sizes), *scores.shape))
+    overall = np.nanmean(scores[sample], axis=0)
+    for number in range(int(part.max()) + 1):
+        rows, others = part == number, sample[part[sample] != number]
+        near = _nearest(projected[rows], projected[others], max(sizes))
+        held_out[:, rows] = neighbor_means(
+            scores[others], near, np.array(sizes), overall, SHRINKAGE
+        )
     points, known = projected[sample], scores[sample]
-    if np.isnan(known).all(axis=0).any():
-        return None
-    own = np.full(len(scores), -1)
-    own[sample] = np.arange(len(points))
-    near = _nearest(projected, points, max(sizes), own)
-    return Neighbors(axes, points, known, sizes), _averaged(known, near, sizes)
+    return [(Neighbors(axes, points, known, (k,)), held_out[i]) for i, k in enumerate(sizes)]

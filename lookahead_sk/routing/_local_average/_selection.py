@@ -1,33 +1,39 @@
-"""What is chosen on held-out prompts: a local average, the share of a network, a temperature.
+"""What is chosen on held-out prompts: the averages that make the quality, and a temperature.
 
-n prompts, K models, f dimensions of the space in which prompts are compared. A local
-average is chosen by the error that routing is sensitive to: of differences between models, not of
-levels.
+n prompts, K models, f dimensions of the space in which prompts are compared. Averages are chosen
+by the error that routing is sensitive to: of differences between models, not of levels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.decomposition import PCA
 
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, IntArray
-from lookahead_sk.routing._local_average._clusters import GRANULARITIES, Clusters, fit_clusters
-from lookahead_sk.routing._local_average._neighbors import Neighbors, fit_neighbors
+from lookahead_sk.routing._local_average._candidates import (
+    LocalAverage,
+    fit_axes,
+    local_averages,
+    project,
+)
+from lookahead_sk.routing._local_average._mixture import Mixture, mix
 
-LocalAverage = Clusters | Neighbors
+Candidate = tuple[LocalAverage | None, FloatArray]  # None: the network
 
+MAX_AVERAGED = 8  # candidates in the mean
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-MAX_AXES = 128
-MAX_SAMPLE = 20_000  # prompts that place centres, or that neighbours are looked for among
+MIN_EXPLAINED = 0.9  # by each of them, of what the best one explains
 MIN_HELD_OUT = 20  # below, no choice between a local average and the network means anything
+N_PARTS = 5  # of held-out prompts, each judged by the choice that the others make
+MIN_GAIN = 0.5  # over the best single model, in standard errors
 
 
-def difference_error(quality: FloatArray, Y: FloatArray, w: FloatArray) -> float:
-    """Weighted mean over prompts of the squared errors of centred qualities.
+def difference_errors(quality: FloatArray, Y: FloatArray) -> FloatArray:
+    """Sum over models of the squared errors of centred qualities, (n,).
 
     Parameters
     ----------
@@ -35,17 +41,20 @@ def difference_error(quality: FloatArray, Y: FloatArray, w: FloatArray) -> float
         Predicted scores.
     Y : ndarray of shape (n, K)
         Scores, NaN where not observed. Both are centred over the observed models of each prompt.
-    w : ndarray of shape (n,)
-        Weights of the prompts.
 
     Returns
     -------
-    float
+    ndarray of shape (n,)
         Up to the factor K, the mean over pairs of models of the squared error of their difference.
     """
     seen = ~np.isnan(Y)
-    errors = np.sum((_centred(quality, seen) - _centred(Y, seen)) ** 2, axis=1)
-    return float(np.average(errors, weights=w)) if w.sum() > 0 else 0.0
+    errors: FloatArray = np.sum((_centred(quality, seen) - _centred(Y, seen)) ** 2, axis=1)
+    return errors
+
+
+def difference_error(quality: FloatArray, Y: FloatArray, w: FloatArray) -> float:
+    """Mean of `difference_errors` over prompts of weights (n,)."""
+    return float(np.average(difference_errors(quality, Y), weights=w)) if w.sum() > 0 else 0.0
 
 
 def _centred(values: FloatArray, seen: BoolArray) -> FloatArray:
@@ -60,34 +69,82 @@ def routed_scores(quality: FloatArray, scores: FloatArray) -> FloatArray:
     return scores[np.arange(len(scores)), quality.argmax(axis=1)]
 
 
-def choose_blend(local: FloatArray, network: FloatArray, scores: FloatArray) -> float:
-    """Share of the network in the quality, by held-out routed score.
+def shows_gain(quality: FloatArray, scores: FloatArray) -> bool:
+    """Whether held-out prompts are routed better than by always calling the best single model.
 
-    The local average is left only for a paired advantage of at least two standard errors.
+    The paired gain must be more than half a standard error. True where fewer than 20 prompts show
+    both scores.
+    """
+    gains = routed_scores(quality, scores) - scores[:, best_single(scores)]
+    gains = gains[~np.isnan(gains)]
+    if len(gains) < MIN_HELD_OUT:
+        return True
+    error = float(gains.std(ddof=1)) / np.sqrt(len(gains))
+    return float(gains.mean()) > MIN_GAIN * error
+
+
+def best_single(scores: FloatArray) -> int:
+    """Number of the model with the highest mean score."""
+    return int(np.nanmean(scores, axis=0).argmax())
+
+
+class _Judged(NamedTuple):
+    """A candidate and how much it explains of the differences between models."""
+
+    explained: float
+    average: LocalAverage | None
+    held_out: FloatArray
+
+
+def choose_quality(
+    candidates: Iterable[Candidate], scores: FloatArray, part: IntArray
+) -> tuple[Mixture | None, float, FloatArray]:
+    """The mean of those candidates that best predict which model scores higher.
+
+    At most eight are taken, and none that explains less than nine tenths of what the best one does.
 
     Parameters
     ----------
-    local, network : ndarray of shape (n, K)
-        Held-out quality by the local average and by the network.
+    candidates : iterable of (local average or None, ndarray of shape (n, K))
+        Local averages, and None for the network, with the quality that they give to prompts held
+        out.
     scores : ndarray of shape (n, K)
         True scores, NaN where not observed.
+    part : ndarray of shape (n,)
+        Parts of the prompts, from 0: each is judged by the choice that the others make.
 
     Returns
     -------
-    float
-        One of 0, 0.25, 0.5, 0.75 and 1.
+    average : Mixture or None
+        None where the network alone is taken.
+    blend : float
+        Share of the network in the quality.
+    held_out : ndarray of shape (n, K)
+        Quality of prompts that neither the averages nor the choice saw.
     """
-    reference = routed_scores(local, scores)
-    best, best_gain = 0.0, 0.0
-    for blend in BLENDS[1:]:
-        gains = routed_scores((1 - blend) * local + blend * network, scores) - reference
-        gains = gains[~np.isnan(gains)]
-        if len(gains) < 2:
-            continue
-        gain = float(gains.mean())
-        if gain > max(best_gain, 2 * float(gains.std(ddof=1)) / np.sqrt(len(gains))):
-            best, best_gain = blend, gain
-    return best
+    n_parts = int(part.max()) + 1
+    ranked: list[list[_Judged]] = [[] for _ in range(n_parts + 1)]
+    constant = difference_errors(np.tile(np.nanmean(scores, axis=0), (len(scores), 1)), scores)
+    for average, held_out in candidates:
+        explained = constant - difference_errors(held_out, scores)
+        outside = explained.sum() - np.bincount(part, explained, n_parts)
+        for kept, value in zip(ranked, [*outside, explained.sum()], strict=True):
+            kept.append(_Judged(float(value), average, held_out))
+            kept.sort(key=lambda judged: -judged.explained)
+            del kept[MAX_AVERAGED:]
+    quality = np.empty(scores.shape)
+    for number, kept in enumerate(ranked[:-1]):
+        rows = part == number
+        quality[rows] = np.mean([judged.held_out[rows] for judged in _good(kept)], axis=0)
+    chosen = _good(ranked[-1])
+    averages = [judged.average for judged in chosen if judged.average is not None]
+    blend = 1 - len(averages) / len(chosen)
+    return (mix(averages) if averages else None), blend, quality
+
+
+def _good(kept: list[_Judged]) -> list[_Judged]:
+    best = kept[0].explained
+    return [judged for judged in kept if best - judged.explained <= (1 - MIN_EXPLAINED) * abs(best)]
 
 
 def fit_temperature(quality: FloatArray, scores: FloatArray) -> float:
@@ -125,43 +182,47 @@ def fit_temperature(quality: FloatArray, scores: FloatArray) -> float:
     return spread * float(np.exp(result.x))
 
 
-def choose_local_average(
-    spaces: Iterable[Float32Array], scores: FloatArray, seed: int
-) -> tuple[int, LocalAverage, FloatArray]:
-    """The local average, and the space, that best predict which model scores higher.
+def choose_blend(local: FloatArray, network: FloatArray, scores: FloatArray) -> float:
+    """Share of the network in the quality, by held-out routed score.
+
+    The local average is left only for a paired advantage of at least two standard errors.
 
     Parameters
     ----------
-    spaces : iterable of ndarray of shape (n, f)
-        Where prompts may be compared; each prompt's own latents are held out.
+    local, network : ndarray of shape (n, K)
+        Held-out quality by the local average and by the network.
     scores : ndarray of shape (n, K)
-        Scores, NaN where not observed.
-    seed : int
-        Of the axes and the clusterings.
+        True scores, NaN where not observed.
 
     Returns
     -------
-    number : int
-        Which of the spaces.
-    average : Clusters or Neighbors
-        For new prompts.
-    held_out : ndarray of shape (n, K)
-        Quality of the training prompts, each without its own score.
+    float
+        One of 0, 0.25, 0.5, 0.75 and 1.
     """
-    candidates: list[tuple[float, int, LocalAverage, FloatArray]] = []
-    for number, space in enumerate(spaces):
-        axes = fit_axes(space, seed)
-        for average, held_out in local_averages(project(space, axes), scores, seed, axes):
-            error = difference_error(held_out, scores, np.ones(len(scores)))
-            candidates.append((error, number, average, held_out))
-    _, number, average, held_out = min(candidates, key=lambda candidate: candidate[0])
-    return number, average, held_out
+    reference = routed_scores(local, scores)
+    best, best_gain = 0.0, 0.0
+    for blend in BLENDS[1:]:
+        gains = routed_scores((1 - blend) * local + blend * network, scores) - reference
+        gains = gains[~np.isnan(gains)]
+        if len(gains) < 2:
+            continue
+        gain = float(gains.mean())
+        if gain > max(best_gain, 2 * float(gains.std(ddof=1)) / np.sqrt(len(gains))):
+            best, best_gain = blend, gain
+    return best
 
 
 def choose_beside_network(
     space: Float32Array, network: FloatArray, scores: FloatArray, held_out: BoolArray, seed: int
-) -> tuple[LocalAverage | None, float, FloatArray]:
-    """A local average beside a network that was trained on all prompts but the held-out ones.
+) -> tuple[Mixture | None, float, FloatArray]:
+    """Local averages beside a network that was fine-tuned on all prompts but the held-out ones.
+
+    It may rank models well without their scores being on the scale of the true ones; so its share
+    is chosen by routed score, and not among the candidates of `choose_quality`.
+
+    Latents of prompts that a network trained on are more certain than latents of new ones; so
+    every candidate is judged on the held-out prompts, whether it averages over these (by parts,
+    each held out in turn) or over those that the network trained on.
 
     Parameters
     ----------
@@ -178,7 +239,7 @@ def choose_beside_network(
 
     Returns
     -------
-    average : Clusters, Neighbors or None
+    average : Mixture or None
         None where too few prompts are held out to choose any.
     blend : float
         Share of the network; more than 0 only where it routes the held-out prompts better by two
@@ -186,83 +247,17 @@ def choose_beside_network(
     quality : ndarray of shape (v, K)
         Of the held-out prompts.
     """
-    own = network[held_out]
-    is_known = ~np.isnan(scores[held_out]).all(axis=0)
-    if held_out.sum() < MIN_HELD_OUT or not is_known.all():
+    own, truth, known = network[held_out], scores[held_out], scores[~held_out]
+    if held_out.sum() < MIN_HELD_OUT or np.isnan(truth).all(axis=0).any():
         return None, 1.0, own
-    average, local = judged_on_held_out(space, scores, held_out, seed)
-    blend = choose_blend(local, own, scores[held_out])
-    quality = (1 - blend) * local + blend * own
-    return average, blend, quality
-
-
-def judged_on_held_out(
-    space: Float32Array, scores: FloatArray, held_out: BoolArray, seed: int
-) -> tuple[LocalAverage, FloatArray]:
-    """The local average with the smallest error on held-out prompts, and its quality (v, K).
-
-    Latents of prompts that a network trained on are more certain than latents of new ones; so
-    every candidate is judged on the held-out prompts, whether it averages over these (each judged
-    without its own score) or over those that the network trained on.
-    """
     axes = fit_axes(space, seed)
     projected = project(space, axes)
-    inside, outside = projected[~held_out], projected[held_out]
-    known, truth = scores[~held_out], scores[held_out]
-    candidates = local_averages(outside, truth, seed, axes)
+    part = np.arange(len(space)) % N_PARTS
+    outside, inside = part[: len(truth)], part[: len(known)]
+    candidates: list[Candidate] = [*local_averages(projected[held_out], truth, outside, seed, axes)]
     if not np.isnan(known).all(axis=0).any():
-        trained = local_averages(inside, known, seed, axes)
-        candidates += [(average, average.predict(space[held_out])) for average, _ in trained]
-    weight = np.ones(len(truth))
-    errors = [difference_error(local, truth, weight) for _, local in candidates]
-    average, local = candidates[int(np.argmin(errors))]
-    return average, local
-
-
-def local_averages(
-    projected: Float32Array, scores: FloatArray, seed: int, axes: Float32Array | None
-) -> list[tuple[LocalAverage, FloatArray]]:
-    """Clusters of two granularities, and neighbours where there are prompts enough.
-
-    Parameters
-    ----------
-    projected : ndarray of shape (n, a)
-        Where prompts are compared, on the axes.
-    scores : ndarray of shape (n, K)
-        Scores, NaN where not observed.
-    seed : int
-        Seeds of the clusterings.
-    axes : ndarray of shape (f, a) or None
-        The axes, for new prompts.
-
-    Returns
-    -------
-    list of (Clusters or Neighbors, ndarray of shape (n, K))
-        For new prompts, and the quality of the training prompts, each without its own score.
-    """
-    sample = some_rows(len(scores))
-    found: list[tuple[LocalAverage, FloatArray]] = []
-    for granularity in GRANULARITIES:
-        found.append(fit_clusters(projected, scores, granularity, seed, sample, axes))
-    neighbors = fit_neighbors(projected, scores, sample, axes)
-    return found if neighbors is None else [*found, neighbors]
-
-
-def fit_axes(space: Float32Array, seed: int) -> Float32Array | None:
-    """Principal axes (f, 128) of a space of more dimensions; None where there are fewer."""
-    if space.shape[1] <= MAX_AXES:
-        return None
-    pca = PCA(min(MAX_AXES, *space.shape), random_state=seed).fit(space)
-    return pca.components_.T.astype(np.float32)
-
-
-def project(space: Float32Array, axes: Float32Array | None) -> Float32Array:
-    """The space (n, a) on the axes; as it is where there are none."""
-    return space if axes is None else space @ axes
-
-
-def some_rows(n: int) -> IntArray:
-    """All of n rows, or a random 20,000 of them, in order; always the same ones."""
-    if n <= MAX_SAMPLE:
-        return np.arange(n)
-    return np.sort(np.random.RandomState(0).choice(n, MAX_SAMPLE, replace=False))
+        for average, _ in local_averages(projected[~held_out], known, inside, seed, axes):
+            candidates.append((average, average.predict(space[held_out])))
+    mixture, _, local = choose_quality(candidates, truth, outside)
+    blend = choose_blend(local, own, truth)
+    return mixture, blend, (1 - blend) * local + blend * own

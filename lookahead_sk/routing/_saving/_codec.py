@@ -18,6 +18,7 @@ from lookahead_sk.routing._features._lexical import LexicalFeatures, new_vectori
 from lookahead_sk.routing._features._reference_responses import ReferenceResponses
 from lookahead_sk.routing._features._response_descriptors import ResponseDescriptors
 from lookahead_sk.routing._local_average._clusters import Clusters
+from lookahead_sk.routing._local_average._mixture import Mixture
 from lookahead_sk.routing._local_average._neighbors import Neighbors
 from lookahead_sk.routing._novelty import Novelty
 from lookahead_sk.routing._predictor import AddedModel, ModelUpdates, Predictor
@@ -33,7 +34,7 @@ def _record_types() -> dict[str, type]:
     from lookahead_sk.routing._language_model._tokenizer import Vocabulary
 
     types = (
-        *(Predictor, ModelUpdates, AddedModel, Novelty, Clusters, Neighbors),
+        *(Predictor, ModelUpdates, AddedModel, Novelty, Clusters, Neighbors, Mixture),
         *(EmbeddingPredictor, PromptFeatures, LexicalFeatures),
         *(ResponseDescriptors, ReferenceResponses),
         *(LanguageModelPredictor, NetworkState, Vocabulary),

@@ -21,11 +21,12 @@ from lookahead_sk._validation import check_seed, reject
 from lookahead_sk._version import __version__
 from lookahead_sk.metrics._tables import by_name, read_prices
 from lookahead_sk.routing._checks import check_fallback
+from lookahead_sk.routing._local_average._mixture import Mixture
 from lookahead_sk.routing._predictor import Predictor
 from lookahead_sk.routing._saving._codec import Arrays, decode_value, encode_value
 from lookahead_sk.routing._saving._model_card import model_card
 
-FORMAT, VERSION = "lookahead_sk.router", 3
+FORMAT, VERSION = "lookahead_sk.router", 4
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 KEYS = {"format", "version", "lookahead_sk", "router", "parameters", "attributes", "sha256"}
 ATTRIBUTES = {"predictor_", "n_features_in_", "feature_names_in_"}
@@ -278,6 +279,7 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
         isinstance(predictor.validation_losses, list),
         predictor.temperature > 0,
         0 <= predictor.blend <= 1,
+        _is_sensible(predictor),
         len(predictor.updates.kept) == len(classes),
         predictor.novelty.references.ndim == 2,
         isinstance(predictor.n_prompts, numbers.Integral),
@@ -285,6 +287,24 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
     ]
     if not all(wanted):
         raise ValueError("a state that no fit leaves")
+
+
+def _is_sensible(predictor: Predictor) -> bool:
+    """Whether a local average, and the model that no other is rated above, can be a fit's."""
+    average, best_single, network = (
+        predictor.local_average,
+        predictor.best_single,
+        predictor.network,
+    )
+    sizes = set() if average is None else {member.n_models for member in average.members}
+    if not isinstance(average, Mixture | None) or len(sizes) > 1:
+        return False
+    if best_single is None:
+        return True
+    if hasattr(network, "weights"):
+        sizes.add(network.weights["score_latent"].shape[1])
+    is_number = isinstance(best_single, numbers.Integral) and not isinstance(best_single, bool)
+    return is_number and len(sizes) == 1 and 0 <= best_single < sizes.pop()
 
 
 def _damaged(path: Path, reason: Any) -> ValueError:

@@ -31,6 +31,7 @@ Chooses one of these models for a prompt, by predicting what each would answer.
 - Mean score of held-out prompts, as routed: {validation_score:.4g}
 - Held-out loss after each epoch: {losses}
 - Share of the network in the quality: {blend:.3g}
+- {gain}
 
 ## Intended use and limits
 
@@ -52,6 +53,13 @@ router.predict(["Prove that 7 is prime"])
 
 Written by lookahead_sk {version}. The files hold arrays and text, no code.
 """
+
+
+_GAIN = "On held-out prompts, routing gained over always calling the best single model."
+_NO_GAIN = (
+    "On held-out prompts, routing gained nothing over the best single model: no other model is "
+    "rated above it, and it is called unless costs speak against it."
+)
 
 
 def model_card(router: Any, name: str) -> str:
@@ -78,6 +86,7 @@ def model_card(router: Any, name: str) -> str:
         validation_score=predictor.validation_score,
         losses=", ".join(f"{loss:.4g}" for loss in predictor.validation_losses),
         blend=predictor.blend,
+        gain=_GAIN if predictor.best_single is None else _NO_GAIN,
         version=__version__,
     )
 
