@@ -15,7 +15,7 @@ _RADIUS = 0.15  # of the box, the first trust region
 _SMALLEST_RADIUS = 1e-9
 
 
-class _Stop(Exception):  # noqa: N818
+class _Stop(Exception):
     """The run has ended."""
 
 

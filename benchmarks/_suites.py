@@ -1,7 +1,7 @@
 """Problems that nobody here chose: COCO's bbob-constrained, and engineering designs of bocode.
 
-A name says what a problem is: ``f025_d02_i01`` is function 25 of bbob-constrained in two dimensions,
-instance 1; ``bocode_Name`` is one of bocode's; any other name is in ``_problems.PROBLEMS``.
+A name says what a problem is: ``f025_d02_i01`` is function 25 of bbob-constrained in two
+dimensions, instance 1; ``bocode_Name`` is one of bocode's; any other is in ``_problems.PROBLEMS``.
 """
 
 from __future__ import annotations

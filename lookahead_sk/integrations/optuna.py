@@ -42,8 +42,8 @@ from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._problem import NEIGHBOURHOOD
 from lookahead_sk.optimization._run_state import describe_starts, restore_starts
-from lookahead_sk.optimization._trust_region import TrustRegion
 from lookahead_sk.optimization._space import make_space
+from lookahead_sk.optimization._trust_region import TrustRegion
 
 _PARAMS_KEY = "two_step:relative_params"
 _PLAN_KEY = "two_step:is_plan"

@@ -7,7 +7,6 @@ are log-normal with location sqrt(2) + log(d) / 2 and scale sqrt(3).
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
