@@ -758,7 +758,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             points = torch.as_tensor(pending).to(problem.posterior.x)
             problem = condition_on_pending(problem, points)
         options, region = self.get_search_options(), state.trust_region
-        ends_plan = state.plan_pending and not region.is_among(pending)
+        # A run that begins to use its model exploits first: what it knows already may be enough.
+        ends_plan = state.plan_pending or (options.exploit and not state.starts)
+        ends_plan = ends_plan and not region.is_among(pending)
         # Under noise the best value is luck: success says nothing of the model.
         radius = 1.0 if problem.known is None else region.radius
         found, is_plan, has_exploited = search_batch(
