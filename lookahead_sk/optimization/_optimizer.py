@@ -762,7 +762,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
         ends_plan = ends_plan and not region.is_among(pending)
         # Under noise the best value is luck: success says nothing of the model.
-        radius = 1.0 if problem.known is None else region.radius
+        radius = 1.0
+        if problem.known is not None and state.best_index is not None:
+            radius = region.around(state.unit[state.best_index])
         found, is_plan, has_exploited = search_batch(
             problem,
             options,

@@ -146,7 +146,8 @@ class RunState:
         typical = float(np.nanmedian(self.outputs[:, 0]))
         has_paid = region.best - best > _PAYS * abs(typical - best)
         plan_pending = self.plan_pending or has_paid
-        return replace(self, trust_region=region.judged(best), plan_pending=plan_pending)
+        region = region.judged(best, self.unit[self.best_index])
+        return replace(self, trust_region=region, plan_pending=plan_pending)
 
     def to_json(self, *, with_box: bool) -> dict[str, Any]:
         """The run as JSON; the box is only needed where the parameter ``bounds`` is None."""
