@@ -74,6 +74,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/optimization_batches.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/optimization.py
+	$(BIN)/python benchmarks/suites.py
 	$(BIN)/python benchmarks/search.py
 
 # One GPU, ten minutes, nothing is downloaded: LOOKAHEAD_SK_DATA names the data, SMOLLM2 the folder

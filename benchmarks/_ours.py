@@ -152,7 +152,7 @@ def _ours(**parameters: Any) -> Callable[[Problem, int], OurSession]:
 OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step": _ours(),
     # The second step of a plan is EIC's; where EIC's own point was the first, a new plan begins.
-    "two_step_eic": functools.partial(OtherOptions, exploit_std_factor=1.0),
+    "two_step_no_exploit": _ours(exploit=False),
     # Leaves EIC also for points at which nothing can be gained at once.
     "two_step_any_plan": functools.partial(OtherOptions, plan_min_eic_share=0.0),
     "two_step_always": AlwaysTwoStep,
@@ -161,7 +161,7 @@ OURS: dict[str, Callable[[Problem, int], Any]] = {
     "two_step_raw": _ours(output_transform="none"),
     "eic": _ours(acquisition="eic"),
     # Exploits at every other ask as two_step does, without looking ahead: no challenger passes.
-    "eic_cashing_in": functools.partial(OtherOptions, plan_min_eic_share=2.0),
+    "eic_no_exploit": _ours(acquisition="eic", exploit=False),
     "eic_matern": functools.partial(_matern, acquisition="eic"),
     "eic_raw": _ours(acquisition="eic", output_transform="none"),
     "eic_log_tail": _ours(acquisition="eic", output_transform="log_tail"),

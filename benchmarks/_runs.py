@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from _peers import Session
-from _problems import PROBLEMS, Array, Problem
+from _problems import Array, Problem
+from _suites import get_problem
 from joblib import Parallel, delayed
 from scipy.stats import qmc
 
@@ -32,7 +33,7 @@ def run(problem_name: str, method: str, factory: Factory, seed: int, budget: int
     import torch
 
     torch.set_num_threads(1)
-    problem = PROBLEMS[problem_name]
+    problem = get_problem(problem_name)
     session = factory(problem, seed)
     x = initial_design(problem, seed)
     y = problem.evaluate(x)
@@ -45,6 +46,8 @@ def run(problem_name: str, method: str, factory: Factory, seed: int, budget: int
         value = problem.evaluate(point[None])
         session.tell(point[None], value)
         y = np.concatenate([y, value])
+    if hasattr(session, "close"):
+        session.close()
     return {
         "problem": problem_name,
         "method": method,
@@ -76,7 +79,7 @@ def missing(
     """List the runs that are not in the file, seed by seed so that every problem gets few first."""
     done = {(r["problem"], r["method"], r["seed"]): r["budget"] for r in load(path)}
     wanted = [
-        (problem, method, seed, budget or PROBLEMS[problem].budget)
+        (problem, method, seed, budget or get_problem(problem).budget)
         for seed in seeds
         for problem in problems
         for method in methods

@@ -43,6 +43,7 @@ from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._problem import NEIGHBOURHOOD
 from lookahead_sk.optimization._run_state import describe_starts, restore_starts
 from lookahead_sk.optimization._space import make_space
+from lookahead_sk.optimization._trust_region import TrustRegion
 
 _PARAMS_KEY = "two_step:relative_params"
 _PLAN_KEY = "two_step:is_plan"
@@ -301,12 +302,14 @@ class TwoStepConstrainedSampler(BaseSampler):
             _begin_where_others_ended(optimizer, others, known)
             if running:
                 optimizer.add_pending(waiting)
-            (point,) = optimizer.ask(plan_pending=known.plan_pending)
+            plan_pending = known.plan_pending or optimizer.plan_pending_
+            (point,) = optimizer.ask(plan_pending=plan_pending)
             plan_pending = optimizer.plan_pending_
             study._storage.set_trial_system_attr(trial._trial_id, _PLAN_KEY, plan_pending)
             content = {
                 **known.identity,
                 "starts": describe_starts(optimizer._fitted_state().next_starts),
+                "trust_region": optimizer._fitted_state().trust_region.to_json(),
             }
             _write(study, trial, _FIT_KEY, content)
         return to_params(point, search_space)
@@ -443,9 +446,11 @@ def _begin_where_others_ended(
     kernels = kernels_to_try(None, state.space.n_unit)
     try:
         starts = restore_starts(content["starts"], "starts", kernels, state.n_constraints)
+        region = TrustRegion.from_json(content["trust_region"], state.space.n_unit)
     except SENSELESS:  # of another version
         return
-    optimizer._state = replace(state, starts=starts)
+    state = replace(state, starts=starts, trust_region=region)
+    optimizer._state = state.with_exploit_step_judged()
 
 
 def _params_of(trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

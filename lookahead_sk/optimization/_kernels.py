@@ -9,7 +9,7 @@ symbol        shape        meaning
 x1, x2        (..., n, d)  points of the unit cube
 J = 1 + m                  outputs, objective first
 length_scale  (J, 1, d)    or (J, 1, 1)
-scalars       (J, 1, 1)    variance, alpha, noise level
+scalars       (J, 1, 1)    variances, alpha, sigma_0, noise level
 ============  ===========  ==========================================
 """
 
@@ -47,16 +47,19 @@ def _squared_distance(x1: Tensor, x2: Tensor, length_scale: Tensor) -> Tensor:
     return (norms - 2 * a @ b.transpose(-1, -2)).clamp_min(0.0)
 
 
+class _WithoutNoise:
+    def noise(self) -> Tensor | float:
+        """No white noise."""
+        return 0.0
+
+
 @dataclass(frozen=True)
-class _Stationary:
+class _Stationary(_WithoutNoise):
     length_scale: Tensor
 
     def diag(self, x: Tensor) -> Tensor:
         outputs = self.length_scale.shape[0]
         return x.new_ones(*x.shape[:-2], outputs, x.shape[-2])
-
-    def noise(self) -> Tensor | float:
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,41 @@ class RationalQuadratic(_Stationary):
 
 
 @dataclass(frozen=True)
-class Constant:
+class DotProduct(_WithoutNoise):
+    """Linear functions with a constant, table 4.1."""
+
+    sigma_0: Tensor
+
+    def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariance, (..., J, n1, n2)."""
+        return self.sigma_0.square() + (x1 @ x2.transpose(-1, -2)).unsqueeze(-3)
+
+    def diag(self, x: Tensor) -> Tensor:
+        """Variance at each point, (..., J, n)."""
+        return self.sigma_0[..., 0].square() + x.square().sum(-1).unsqueeze(-2)
+
+
+@dataclass(frozen=True)
+class QuadraticTrend(_WithoutNoise):
+    """Quadratic functions of the centred point, see `_trend.QuadraticTrend`."""
+
+    linear: Tensor
+    quadratic: Tensor
+
+    def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariance, (..., J, n1, n2)."""
+        inner = ((x1 - 0.5) @ (x2 - 0.5).transpose(-1, -2)).unsqueeze(-3)
+        return self.linear * (1 + inner) + self.quadratic * (1 + inner.square())
+
+    def diag(self, x: Tensor) -> Tensor:
+        """Variance at each point, (..., J, n)."""
+        square = (x - 0.5).square().sum(-1).unsqueeze(-2)
+        linear, quadratic = self.linear[..., 0], self.quadratic[..., 0]
+        return linear * (1 + square) + quadratic * (1 + square.square())
+
+
+@dataclass(frozen=True)
+class Constant(_WithoutNoise):
     """A constant covariance."""
 
     value: Tensor
@@ -122,10 +159,6 @@ class Constant:
     def diag(self, x: Tensor) -> Tensor:
         """Variance at each point, (..., J, n)."""
         return self.value[..., 0].expand(*x.shape[:-2], self.value.shape[0], x.shape[-2])
-
-    def noise(self) -> Tensor | float:
-        """No white noise."""
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -165,6 +198,22 @@ class Sum:
     def noise(self) -> Tensor | float:
         """Noise variance, (J,)."""
         return self.first.noise() + self.second.noise()
+
+
+@dataclass(frozen=True)
+class Power(_WithoutNoise):
+    """A kernel to a power that is the same for all outputs."""
+
+    base: Kernel
+    exponent: float
+
+    def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariance, (..., J, n1, n2)."""
+        return self.base(x1, x2) ** self.exponent
+
+    def diag(self, x: Tensor) -> Tensor:
+        """Variance at each point, (..., J, n)."""
+        return self.base.diag(x) ** self.exponent
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,35 @@ are log-normal with location sqrt(2) + log(d) / 2 and scale sqrt(3).
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
+from scipy.stats import chi2
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk.optimization._kernel_conversion import is_default
-from lookahead_sk.optimization._likelihood import matern_log_likelihood, squared_differences
+from lookahead_sk.optimization._kernel_conversion import (
+    has_trend,
+    is_default,
+    may_be_noisy,
+    with_noise,
+)
+from lookahead_sk.optimization._likelihood import (
+    centred_products,
+    matern_log_likelihood,
+    squared_differences,
+)
 from lookahead_sk.optimization._transforms import Kind, OutputTransform, fit_transform
+
+Noise = Literal["auto", "exact", "noisy"]
 
 # Targets of "it runs": a failure weighs more than a success, so that its border is approached
 # from the side that runs.
@@ -31,11 +43,21 @@ _RUN_LABELS = (-0.5, 1.5)
 _NOISY_START = 0.1
 _LARGE = 300  # data of which some decide
 _ENOUGH = 200
-_SETTLED, _UNDECIDED = 100, 1.25
+_SETTLED, _UNDECIDED = 20, 1.25
+# Noise is believed for so many nats and pairs of close points, unless the differences between these
+# are so small that their chance is below this.
+_NOISE_EVIDENCE, _FEWEST_PAIRS, _REFUTED = 3.0, 3, 0.01
+_SURPRISE = 3.0  # standard deviations of the last datum, given the others: all is decided anew
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
-JITTER = 1e-11
-MORE_JITTER = (1e-9, 1e-7, 1e-5, 1e-3)  # where rounding asks for it, relative to the variance
+JITTER = 1e-13
+MORE_JITTER = (
+    1e-11,
+    1e-9,
+    1e-7,
+    1e-5,
+    1e-3,
+)  # where rounding asks for it, relative to the variance
 
 
 class MapGaussianProcess(GaussianProcessRegressor):
@@ -49,8 +71,9 @@ class MapGaussianProcess(GaussianProcessRegressor):
             return super().log_marginal_likelihood()
         constants = self._constants()
         if constants.differences is not None:
+            nu, y = self.kernel_.k1.k1.k2.nu, self.y_train_
             likelihood, slope = matern_log_likelihood(
-                theta, constants.differences, self.y_train_, self.alpha, self.kernel_.k1.k2.nu
+                theta, constants.differences, y, self.alpha, nu, constants.products
             )
         else:
             likelihood, slope = super().log_marginal_likelihood(theta, True, clone_kernel)
@@ -63,9 +86,13 @@ class MapGaussianProcess(GaussianProcessRegressor):
         """What does not change during a fit."""
         cached: _FitConstants | None = getattr(self, "_fit_constants", None)
         if cached is None or cached.x is not self.X_train_:
-            x = self.X_train_
-            fast = squared_differences(x) if is_default(self.kernel_) else None
-            cached = _FitConstants(x, fast, make_prior(self.kernel_, x.shape[1]))
+            x, is_fast = self.X_train_, is_default(self.kernel_)
+            cached = _FitConstants(
+                x,
+                squared_differences(x) if is_fast else None,
+                centred_products(x) if is_fast and has_trend(self.kernel_) else None,
+                make_prior(self.kernel_, x.shape[1]),
+            )
             self._fit_constants = cached
         return cached
 
@@ -89,30 +116,35 @@ class Prior:
 class _FitConstants:
     x: FloatArray
     differences: FloatArray | None  # (d, n n), for the default kernel
+    products: FloatArray | None  # (n n,), for the default kernel with a trend
     prior: Prior
 
 
 def make_prior(kernel: sk.Kernel, n_features: int) -> Prior:
     """The prior of a kernel's free hyper-parameters, in scikit-learn's order."""
-    location: list[float] = []
-    precision: list[float] = []
-    slope: list[float] = []
+    columns: list[tuple[float, float, float]] = []
+    # With a trend the rest of the function may be small.
+    scale = (math.log(1e-2), 1 / 36, 0.0) if has_trend(kernel) else (0.0, 1.0, 0.0)
+    terms = {
+        # The density in the length-scale itself has the slope -1. Beside noise it is the one in its
+        # logarithm: a process of tiny length-scales is noise by another name.
+        "length_scale": (
+            math.sqrt(2) + 0.5 * math.log(n_features),
+            1 / 3,
+            0.0 if may_be_noisy(kernel) else -1.0,
+        ),
+        "noise_level": (math.log(1e-8), 1 / 49, 0.0),
+        "constant_value": scale,
+        "linear_variance": (0.0, 1 / 9, 0.0),
+        "quadratic_variance": (0.0, 1 / 9, 0.0),
+    }
     for parameter in kernel.hyperparameters:
-        if parameter.fixed:
-            continue
-        n = parameter.n_elements
-        if "length_scale" in parameter.name:
-            # The density of a log-normal in the length-scale itself: hence the slope of -1.
-            terms = (math.sqrt(2) + 0.5 * math.log(n_features), 1 / 3, -1.0)
-        elif "noise_level" in parameter.name:
-            terms = (math.log(1e-8), 1 / 49, 0.0)
-        elif "constant_value" in parameter.name:
-            terms = (0.0, 1.0, 0.0)
-        else:
-            terms = (0.0, 0.0, 0.0)
-        for values, term in zip((location, precision, slope), terms, strict=True):
-            values.extend([term] * n)
-    return Prior(np.array(location), np.array(precision), np.array(slope))
+        if not parameter.fixed:
+            flat = (0.0, 0.0, 0.0)
+            own = [term for name, term in terms.items() if parameter.name.endswith(name)]
+            columns += [*own, flat][:1] * parameter.n_elements
+    location, precision, slope = np.array(columns).reshape(-1, 3).T
+    return Prior(location, precision, slope)
 
 
 @dataclass(frozen=True)
@@ -122,12 +154,13 @@ class FitStart:
     theta: FloatArray  # (p,)
     kind: Kind | None  # of the output's transform; None for "it runs"
     kernel: int  # place among the kernels that may be chosen
-    n: int  # data that decided on the two
+    n: int  # data that decided
+    is_noisy: bool = False  # whether noise that is not rounding was found
 
     @property
-    def pair(self) -> tuple[Any, int]:
+    def choice(self) -> tuple[Any, int, bool]:
         """What was decided."""
-        return self.kind, self.kernel
+        return self.kind, self.kernel, self.is_noisy
 
     def settles(self, n: int) -> bool:
         """Whether what was decided still holds for n data."""
@@ -144,6 +177,7 @@ class OutputFit:
     model: MapGaussianProcess
     n_iter: int
     start: FitStart
+    evidence: float = 0.0
 
 
 def fit_runs(
@@ -166,16 +200,17 @@ def fit_output(
     start: FitStart | None,
     *,
     is_constraint: bool,
+    noise: Noise = "auto",
 ) -> OutputFit:
     """Fit each kernel under each transform, keep the pair of largest evidence, user's units.
 
-    What 100 data or more have decided holds until there are a quarter more. Of many data 200 decide
-    on the pair and whether there is noise; only this one is fitted to all.
+    What 20 data or more have decided holds until there are a quarter more, or the last datum is a
+    surprise. Of many data 200 decide; only what they chose is fitted to all.
 
     Parameters
     ----------
     kernels : sequence of kernels
-        Covariances to choose from.
+        Covariances to choose from; with a trend only for outputs as they are.
     x : ndarray of shape (n, d)
         Points of the unit cube.
     column : ndarray of shape (n,)
@@ -186,39 +221,145 @@ def fit_output(
         That of the last fit.
     is_constraint : bool
         Whether 0 is a threshold that must stay at 0.
+    noise : {"auto", "exact", "noisy"}, default="auto"
+        Whether outputs are noisy; "auto": where there is evidence that misfit cannot fake.
 
     Returns
     -------
     OutputFit
         The fit of largest evidence.
     """
-    pairs: list[tuple[Kind, int]] = list(itertools.product(kinds, range(len(kernels))))
-    n_decided, tries_noise = len(x), True
-    if start is not None and start.settles(len(x)) and start.pair in pairs:
-        pairs = [start.pair]
-        n_decided, tries_noise = start.n, False
-    elif len(x) > _LARGE and len(pairs) > 1:
+    output = _Output(x, column, is_constraint, takes_slope=len(kinds) > 1)
+    choices = _choices(kernels, kinds, noise)
+    n_decided, starts_anew = len(x), True
+    if start is not None and start.choice in choices and start.settles(len(x)):
+        if not _is_surprising(output, kernels, start):
+            choices, n_decided, starts_anew = [start.choice], start.n, False
+    elif len(x) > _LARGE and len(choices) > 1:
         some = np.linspace(0, len(x) - 1, _ENOUGH).astype(int)
-        unsettled = None if start is None else replace(start, n=0)
+        begin = None if start is None else replace(start, n=0)
         few = fit_output(
-            kernels, x[some], column[some], kinds, unsettled, is_constraint=is_constraint
+            kernels, x[some], column[some], kinds, begin, is_constraint=is_constraint, noise=noise
         )
-        pairs, start, tries_noise = [few.start.pair], few.start, False
-    best, best_evidence = None, -math.inf
-    for kind, place in pairs:
-        transform = fit_transform(column, kind, is_constraint=is_constraint)
-        target = transform.forward(column)
-        model, n_iter = _fit_one(kernels[place], x, target - transform.offset, start, tries_noise)
-        # The density of the data themselves: that of the targets times the slope of the map.
-        slopes = np.log(transform.slope(column)).sum() if len(kinds) > 1 else 0.0
-        evidence = model.log_marginal_likelihood_value_ + float(slopes)
-        if best is None or evidence > best_evidence:
-            begin = FitStart(model.kernel_.theta, kind, place, n_decided)
-            best = OutputFit(transform, target, transform.offset, model, n_iter, begin)
-            best_evidence = evidence
-    if best is None:
+        choices, start, starts_anew = [few.start.choice], few.start, False
+    search = _Search(kernels, start, n_decided, starts_anew)
+    exact = _best_fit(output, [c for c in choices if not c[2]], search)
+    noisy = [c for c in choices if c[2] and (exact is None or c[0] == exact.start.kind)]
+    found = _best_fit(output, noisy, search)
+    if exact is None or (found is not None and _is_noise(found, exact, x)):
+        exact = found
+    if exact is None:
         raise RuntimeError("no output transform to choose from")
-    return best
+    return exact
+
+
+Choice = tuple[Any, int, bool]  # transform, place of the kernel, whether there is noise
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What is fitted."""
+
+    x: FloatArray  # (n, d)
+    column: FloatArray  # (n,), user's units
+    is_constraint: bool
+    takes_slope: bool  # whether densities under several transforms are compared
+
+    def transform(self, kind: Kind) -> OutputTransform:
+        """The map of a kind."""
+        return fit_transform(self.column, kind, is_constraint=self.is_constraint)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where fits begin."""
+
+    kernels: Sequence[sk.Kernel]
+    start: FitStart | None
+    n_decided: int
+    starts_anew: bool  # noisy fits, also from a noisy start: few data suit both explanations
+
+
+def _choices(kernels: Sequence[sk.Kernel], kinds: Sequence[Kind], noise: Noise) -> list[Choice]:
+    """All that may be chosen; the noise of a kernel of the user's is in its own hands."""
+    options = {"auto": (False, True), "exact": (False,), "noisy": (True,)}[noise]
+    return [
+        (kind, place, is_noisy)
+        for is_noisy in (options if is_default(kernels[0]) else (False,))
+        for kind in kinds
+        for place, kernel in enumerate(kernels)
+        if kind == "none" or not has_trend(kernel)
+    ]
+
+
+def _kernel_of(kernels: Sequence[sk.Kernel], choice: Choice) -> sk.Kernel:
+    kernel = kernels[choice[1]]
+    return with_noise(kernel) if choice[2] else kernel
+
+
+def _is_surprising(output: _Output, kernels: Sequence[sk.Kernel], start: FitStart) -> bool:
+    """Whether the last datum was unlikely under what all data before it had chosen."""
+    kernel = _kernel_of(kernels, start.choice)
+    if start.kind is None or len(start.theta) != len(kernel.theta):
+        return True
+    transform = output.transform(start.kind)
+    target = transform.forward(output.column) - transform.offset
+    covariance = kernel.clone_with_theta(start.theta)(output.x)
+    covariance[np.diag_indices(len(target))] += JITTER
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return True
+    # The last row of L^-1 y is the standardised error of the prediction from all rows before.
+    return bool(abs(solve_triangular(factor, target, lower=True)[-1]) > _SURPRISE)
+
+
+def _best_fit(output: _Output, choices: Sequence[Choice], search: _Search) -> OutputFit | None:
+    """The fit of largest evidence."""
+    fits = [_fit_choice(output, choice, search) for choice in choices]
+    return max(fits, key=lambda fit: fit.evidence, default=None)
+
+
+def _fit_choice(output: _Output, choice: Choice, search: _Search) -> OutputFit:
+    """The fit of one kernel under one transform."""
+    kind, place, is_noisy = choice
+    transform = output.transform(kind)
+    target = transform.forward(output.column)
+    kernel = _kernel_of(search.kernels, choice)
+    tries_noise = search.starts_anew and (is_noisy or not is_default(kernel))
+    model, n_iter = _fit_one(kernel, output.x, target - transform.offset, search.start, tries_noise)
+    # The density of the data themselves: that of the targets times the slope of the map.
+    slopes = np.log(transform.slope(output.column)).sum() if output.takes_slope else 0.0
+    evidence = model.log_marginal_likelihood_value_ + float(slopes)
+    begin = FitStart(model.kernel_.theta, kind, place, search.n_decided, is_noisy)
+    return OutputFit(transform, target, transform.offset, model, n_iter, begin, evidence)
+
+
+def _is_noise(noisy: OutputFit, exact: OutputFit, x: FloatArray) -> bool:
+    """Whether noise explains the data far better than any exact function, and close points show it.
+
+    Misfit of a kernel vanishes between close points, noise does not.
+    """
+    # Both in densities of the logarithms of length-scales, see `make_prior`.
+    gain = noisy.evidence - exact.evidence
+    gain -= np.log(exact.model.kernel_.k1.k1.k2.length_scale).sum()
+    if gain < _NOISE_EVIDENCE:
+        return False
+    kernel = noisy.model.kernel_
+    level = kernel.k2.noise_level
+    latent = kernel.k1(x)
+    variance = np.diag(latent)
+    expected = variance[:, None] + variance[None] - 2 * latent  # of a difference, without noise
+    np.fill_diagonal(expected, np.inf)
+    nearest = expected.argmin(axis=1)
+    rows = np.arange(len(x))
+    is_close = expected[rows, nearest] < 2 * level
+    first, second = rows[is_close], nearest[is_close]
+    if len(first) < _FEWEST_PAIRS:
+        return False
+    square = (noisy.target[first] - noisy.target[second]) ** 2
+    total = (square / (2 * level + expected[first, second])).sum()
+    return bool(chi2.cdf(total, len(first)) > _REFUTED)
 
 
 def _fit_one(

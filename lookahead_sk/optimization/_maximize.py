@@ -4,7 +4,7 @@ The maximiser of the constrained expected improvement EIC is found first, in log
 ascent then starts from it and from the best of a screening. The two-step winner replaces EIC's
 maximiser only when its paired advantage on common random numbers is significant: under a right
 model the two plans differ by a few per cent, less than the noise of one value. The second step of a
-plan exploits: it maximises EIC with smaller standard deviations.
+plan exploits, see `_exploit`.
 
 ========  ==========  ===========================================================
 symbol    shape       meaning
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from lookahead_sk.optimization._acquisition import two_step_samples
 from lookahead_sk.optimization._bfgs import ascend
+from lookahead_sk.optimization._exploit import find_exploit_point
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._normal import sobol_normal, sobol_uniform
 from lookahead_sk.optimization._posterior import Moments, moments
@@ -38,6 +39,8 @@ from lookahead_sk.optimization._problem import (
 
 # Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
 _BLOCK = 4_000_000
+# Exploit steps begin where EIC with so much smaller standard deviations is largest.
+_EXPLOIT_STD_FACTOR, _N_EXPLOIT_STARTS = 0.1, 2
 
 
 def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[Tensor, Tensor]:
@@ -114,7 +117,7 @@ def second_step_candidates(
 
 
 def greedy_batch(
-    problem: Problem, options: SearchOptions, q: int, seed: int, exploits: bool = False
+    problem: Problem, options: SearchOptions, q: int, seed: int
 ) -> tuple[Tensor, Tensor, Problem]:
     """EIC's batch, point by point, each on the posterior conditioned on the ones before it.
 
@@ -123,13 +126,11 @@ def greedy_batch(
     problem : Problem
         What is maximised.
     options : SearchOptions
-        Number of screened points and of starts, and what the exploit step must keep.
+        Number of screened points and of starts.
     q : int
         Points in the batch.
     seed : int
         Seed of the screening points.
-    exploits : bool, default=False
-        Whether the first point is that of `exploit_step`.
 
     Returns
     -------
@@ -141,14 +142,10 @@ def greedy_batch(
         The problem; where nothing is left to gain, without what is close to known points.
     """
     points, values = maximize_eic(problem, options, seed)
-    promises_nothing = problem.is_negligible(float(values[0]))
-    if promises_nothing and problem.known is not None:
+    if problem.known is not None and problem.is_negligible(float(values[0])):
         problem = problem.away_from_known()
         points, values = maximize_eic(problem, options, seed)
     whole = problem
-    if exploits and not promises_nothing:
-        exploiting = exploit_step(problem, options, seed, float(values[0]))
-        points = points if exploiting is None else exploiting
     batch = [points[:1]]
     for i in range(1, q):
         problem = condition_on_pending(problem, batch[-1])
@@ -158,33 +155,30 @@ def greedy_batch(
 
 
 def exploit_step(
-    problem: Problem, options: SearchOptions, seed: int, max_log_eic: float
+    problem: Problem, options: SearchOptions, seed: int, radius: float
 ) -> Tensor | None:
-    """The points that the model expects to be best: EIC with smaller standard deviations.
+    """The point that the model expects to be best, within a trust region.
 
     Parameters
     ----------
     problem : Problem
-        What is maximised.
+        What is searched, with an incumbent.
     options : SearchOptions
-        Factor of the standard deviations, and the share of EIC's maximum to keep.
+        Number of screened points and of starts.
     seed : int
         Seed of the screening points.
-    max_log_eic : float
-        Maximum of log EIC.
+    radius : float
+        Of the trust region, in parts of the box.
 
     Returns
     -------
-    Tensor of shape (k, d) or None
-        Local maximisers, best first; None if the best was evaluated before or loses too much EIC.
+    Tensor of shape (1, d) or None
+        The point; None if the model expects nothing better than the best.
     """
-    exploiting = problem.excluding(problem.posterior.x)
-    exploiting = replace(exploiting, std_factor=options.exploit_std_factor)
-    points, _ = maximize_eic(exploiting, options, seed)
-    least = max_log_eic + math.log(options.exploit_min_eic_share)
-    if problem.log_eic(points[:1]) >= least and not exploiting.is_excluded(points[:1]):
-        return points
-    return None
+    problem = problem.excluding(problem.posterior.x)
+    points, _ = maximize_eic(replace(problem, std_factor=_EXPLOIT_STD_FACTOR), options, seed)
+    found = find_exploit_point(problem, points[:_N_EXPLOIT_STARTS], radius)
+    return None if found is None else found.unsqueeze(0)
 
 
 def maximize_two_step(

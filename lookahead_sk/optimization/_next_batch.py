@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk.optimization._maximize import greedy_batch, maximize_two_step
+from lookahead_sk.optimization._maximize import exploit_step, greedy_batch, maximize_two_step
 from lookahead_sk.optimization._problem import Problem, SearchOptions, condition_on_pending
 
 # Joint optimisation of more points than this costs more than it gains; the rest follows in turn.
@@ -19,12 +19,10 @@ def search_batch(
     q: int,
     entropy: tuple[int, int],
     *,
-    plan_pending: bool,
+    exploit_radius: float | None,
     is_myopic: bool,
-) -> tuple[FloatArray, bool]:
+) -> tuple[FloatArray, bool, bool]:
     """Search for the next q points.
-
-    A pending plan is carried out: its second step exploits, or exploiting would be put off forever.
 
     Parameters
     ----------
@@ -36,33 +34,37 @@ def search_batch(
         How many points.
     entropy : tuple of int
         Seed of the run and number of asks before this one.
-    plan_pending : bool
-        Whether this is the second step of a plan.
+    exploit_radius : float or None
+        Radius of the trust region if the first point is that of an exploit step, in parts of the
+        box; where the model expects to gain nothing by it, there is none.
     is_myopic : bool
-        Whether EIC is maximised, whatever was planned.
+        Whether EIC is maximised instead of the two-step value.
 
     Returns
     -------
     points : ndarray of shape (q, n_unit)
         Points of the unit cube.
-    plan_pending : bool
-        Whether the next ask is the second step of a plan.
+    is_plan : bool
+        Whether EIC's batch was left for a plan.
+    has_exploited : bool
+        Whether the first point is that of an exploit step.
     """
     chosen: list[torch.Tensor] = []
-    exploits = plan_pending and not is_myopic
-    plans_ahead = not (is_myopic or exploits)
-    begins_plan = False
+    is_plan = has_exploited = False
     while q > 0:
         size = min(q, _LARGEST_JOINT_BATCH)
         sequence = np.random.SeedSequence([*entropy, len(chosen)])
         seed = int(sequence.generate_state(1)[0] >> 1)
-        if plans_ahead:
-            batch, is_plan = maximize_two_step(problem, options, size, seed)
-            may_exploit = options.exploit_std_factor < 1 and problem.incumbent is not None
-            begins_plan |= is_plan or may_exploit
-        else:
-            batch, _, _ = greedy_batch(problem, options, size, seed, exploits and not chosen)
+        batch = None
+        if exploit_radius is not None and problem.incumbent is not None and not chosen:
+            batch = exploit_step(problem, options, seed, exploit_radius)
+            has_exploited = batch is not None
+        if batch is None and is_myopic:
+            batch, _, _ = greedy_batch(problem, options, size, seed)
+        elif batch is None:
+            batch, left_eic = maximize_two_step(problem, options, size, seed)
+            is_plan |= left_eic
         chosen.append(batch)
-        q -= size
+        q -= len(batch)
         problem = condition_on_pending(problem, batch) if q else problem
-    return torch.cat(chosen).cpu().numpy(), begins_plan
+    return torch.cat(chosen).cpu().numpy(), is_plan, has_exploited

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, FloatArray
-from lookahead_sk._validation import Words, check_choice, check_int, reject
+from lookahead_sk._validation import Words, check_bool, check_choice, check_int, reject
 from lookahead_sk.optimization import _persistence
 from lookahead_sk.optimization._acquisition_map import (
     eic_gradient,
@@ -27,6 +27,7 @@ from lookahead_sk.optimization._acquisition_map import (
 from lookahead_sk.optimization._design import next_design
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._kernel_conversion import check_kernel
+from lookahead_sk.optimization._map_fit import Noise
 from lookahead_sk.optimization._next_batch import search_batch
 from lookahead_sk.optimization._predictive import log_density, predict_moments
 from lookahead_sk.optimization._problem import (
@@ -57,10 +58,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     Minimises an expensive objective subject to expensive constraints ``c <= 0`` that are observed
     together with it. The next experiment is the one after which *two* evaluations are expected to
     improve the best feasible value most; constrained expected improvement (EIC), which looks one
-    evaluation ahead, is left only when the gain is statistically significant. Every other ask is
-    the second step of a plan and exploits: it goes for what the model expects to be best [2]_, by
-    maximising EIC with standard deviations of a tenth, if that keeps half of EIC's maximum;
-    otherwise, and while nothing is feasible, it maximises EIC.
+    evaluation ahead, is left only when the gain is statistically significant. Asks take turns with
+    exploit steps, the second steps of plans: these go for what the model expects to be best [2]_,
+    in a trust region around the best point, and after a success another one follows.
 
     Parameters
     ----------
@@ -78,14 +78,20 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         How the two-step value is ascended; both are unbiased, "stratified" has less variance.
     kernel : scikit-learn kernel, default=None
         Covariance of every output, on the unit cube; RBF, Matern (1/2, 3/2, 5/2, inf),
-        RationalQuadratic, Constant, White, their sums and products. None: Matern 5/2 or its limit,
-        the squared exponential, whichever has more evidence, output by output; one length-scale per
-        dimension, times a variance, plus white noise.
+        RationalQuadratic, DotProduct, Constant, White, their sums, products and powers. None:
+        Matern 5/2 or its limit, the squared exponential, with one length-scale per dimension, with
+        or without a quadratic trend, whichever has more evidence, output by output.
     output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
         Monotone map of the outputs before the Gaussian process. "auto" lets the evidence choose,
         output by output, between none and a logarithm. Predictions are in the user's units,
         acquisition values in the model's. "log_tail" and "copula" are for the objective;
         constraints then take "bilog".
+    noise : {"auto", "exact", "noisy"}, default="auto"
+        Whether the outputs are noisy, for the default kernel. "auto": where points that were
+        evaluated again have given other outputs; where none was, an output is taken as noisy if
+        noise explains it far better than any exact function does and close points do not belie it.
+    exploit : bool, default=True
+        Whether exploit steps take turns with the acquisition.
     n_initial : int, default=None
         Size of the initial Sobol design; None: ``max(5, d + 1)``.
     n_fantasies : int, default=32
@@ -173,6 +179,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         gradient_estimator: str = "stratified",
         kernel: Any = None,
         output_transform: str = "auto",
+        noise: str = "auto",
+        exploit: bool = True,
         n_initial: int | None = None,
         n_fantasies: int = 32,
         n_restarts: int = 6,
@@ -188,6 +196,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self.gradient_estimator = gradient_estimator
         self.kernel = kernel
         self.output_transform = output_transform
+        self.noise = noise
+        self.exploit = exploit
         self.n_initial = n_initial
         self.n_fantasies = n_fantasies
         self.n_restarts = n_restarts
@@ -547,6 +557,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """
         return SearchOptions(
             estimator=self.gradient_estimator,
+            exploit=bool(self.exploit),
             n_fantasies=self.n_fantasies,
             n_restarts=self.n_restarts,
             max_iter=self.max_iter,
@@ -633,6 +644,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
         check_choice(self.gradient_estimator, "gradient_estimator", tuple(ESTIMATORS))
         check_choice(self.output_transform, "output_transform", tuple(TRANSFORMS))
+        check_choice(self.noise, "noise", get_args(Noise))
+        check_bool(self.exploit, "exploit")
         check_int(self.n_fantasies, "n_fantasies", 2)
         check_int(self.n_restarts, "n_restarts", 1)
         check_int(self.max_iter, "max_iter", 0)
@@ -697,8 +710,11 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return self._state
 
     def _fit_surrogate(self, state: RunState) -> Surrogate:
+        noise: Any = self.noise
+        if noise == "auto" and state.repeats_agree is not None:
+            noise = "exact" if state.repeats_agree else "noisy"
         fitted = fit_surrogate(
-            state.unit, state.outputs, self.kernel, state.starts, self.output_transform
+            state.unit, state.outputs, self.kernel, state.starts, self.output_transform, noise
         )
         return to_device(fitted, resolve_device(self.device, auto="cpu"))
 
@@ -707,6 +723,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return (
             repr(self.kernel),
             self.output_transform,
+            self.noise,
             str(resolve_device(self.device, auto="cpu")),
         )
 
@@ -740,15 +757,31 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if len(pending):
             points = torch.as_tensor(pending).to(problem.posterior.x)
             problem = condition_on_pending(problem, points)
-        found, plan_pending = search_batch(
+        options, region = self.get_search_options(), state.trust_region
+        # A run that begins to use its model exploits first: what it knows already may be enough.
+        ends_plan = state.plan_pending or (options.exploit and not state.starts)
+        ends_plan = ends_plan and not region.is_among(pending)
+        # Under noise the best value is luck: success says nothing of the model.
+        radius = 1.0
+        if problem.known is not None and state.best_index is not None:
+            radius = region.around(state.unit[state.best_index])
+        found, is_plan, has_exploited = search_batch(
             problem,
-            self.get_search_options(),
+            options,
             q - n_design,
             (state.seed, state.n_asked),
-            plan_pending=state.plan_pending,
-            is_myopic=self.acquisition == "eic" or is_last,
+            exploit_radius=radius if options.exploit and ends_plan else None,
+            is_myopic=self.acquisition == "eic" or is_last or (ends_plan and not options.exploit),
         )
-        after = replace(designed, plan_pending=plan_pending, next_starts=surrogate.starts)
+        begins_plan = is_plan or (options.exploit and problem.incumbent is not None)
+        after = replace(
+            designed,
+            plan_pending=begins_plan and not has_exploited,
+            next_starts=surrogate.starts,
+        )
+        if has_exploited and state.best_index is not None:
+            best, centre = state.outputs[state.best_index, 0], state.unit[state.best_index]
+            after = replace(after, trust_region=region.awaiting(found[0], centre, float(best)))
         return np.concatenate([design, found]), after, surrogate
 
     def _n_design(self, state: RunState, q: int, is_last: bool) -> int:

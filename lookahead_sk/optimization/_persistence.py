@@ -15,15 +15,19 @@ from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk._files import SENSELESS as SENSELESS
 from lookahead_sk._files import check_content, parse_json, with_checksum, write_atomically
-from lookahead_sk._validation import as_float_array, reject
+from lookahead_sk._validation import as_float_array, check_float, reject
 from lookahead_sk.optimization._space import describe_bounds, restore_bounds
 
 FORMAT = "lookahead_sk.TwoStepConstrainedBO"
-VERSION = 3
+VERSION = 4
 _KERNELS: dict[str, type] = {
     k.__name__: k
-    for k in (sk.ConstantKernel, sk.WhiteKernel, sk.RBF, sk.Matern, sk.RationalQuadratic)
+    for k in (
+        *(sk.ConstantKernel, sk.WhiteKernel, sk.DotProduct),
+        *(sk.RBF, sk.Matern, sk.RationalQuadratic),
+    )
 }
+_POWER = "Exponentiation"
 _OPERATORS: dict[str, type] = {"Sum": sk.Sum, "Product": sk.Product}
 
 
@@ -56,6 +60,9 @@ def describe_kernel(kernel: Any) -> Any:
     name = type(kernel).__name__
     if name in _OPERATORS:
         return {"kernel": name, "k1": describe_kernel(kernel.k1), "k2": describe_kernel(kernel.k2)}
+    if name == _POWER:
+        base = describe_kernel(kernel.kernel)
+        return {"kernel": name, "base": base, "exponent": _plain(kernel.exponent)}
     parameters = {k: _plain(v) for k, v in kernel.get_params(deep=False).items()}
     return {"kernel": name, "parameters": parameters}
 
@@ -77,6 +84,9 @@ def restore_kernel(description: Any) -> Any:
         return _OPERATORS[name](
             restore_kernel(description["k1"]), restore_kernel(description["k2"])
         )
+    if name == _POWER:
+        exponent = check_float(description["exponent"], "exponent")
+        return sk.Exponentiation(restore_kernel(description["base"]), exponent)
     if name not in _KERNELS:
         reject("kernel", "one of " + ", ".join(_KERNELS), name)
     parameters = {}

@@ -27,7 +27,7 @@ from torch import Tensor
 from lookahead_sk.optimization._kernels import Kernel
 
 # Smallest posterior variance, relative to the prior's: what is left of it is rounding.
-_VARIANCE_FLOOR = 1e-11
+_VARIANCE_FLOOR = 1e-14
 
 
 @dataclass(frozen=True)

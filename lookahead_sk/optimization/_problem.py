@@ -52,11 +52,8 @@ class SearchOptions:
         Gain of a plan, relative to EIC, that is worth more fantasies.
     plan_min_eic_share : float, default=0.5
         Share of EIC's maximum that one point of a plan's first step must keep.
-    exploit_std_factor : float, default=0.1
-        Factor of the standard deviations in EIC in the exploit step, the second step of a plan; 1
-        is EIC itself.
-    exploit_min_eic_share : float, default=0.5
-        Share of EIC's maximum that the point of the exploit step must keep.
+    exploit : bool, default=True
+        Whether exploit steps take turns with the acquisition.
     """
 
     estimator: str = "stratified"
@@ -69,8 +66,7 @@ class SearchOptions:
     significance: float = 2.0
     min_gain: float = 1e-3
     plan_min_eic_share: float = 0.5
-    exploit_std_factor: float = 0.1
-    exploit_min_eic_share: float = 0.5
+    exploit: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ class Problem:
         """Whether the largest log EIC is that of a point which promises nothing."""
         if self.incumbent is None:
             return max_log_eic < math.log(_NEGLIGIBLE)
-        variance = float(self.posterior.kernel.diag(self.posterior.x[:1])[0, 0])
+        variance = float(self.posterior.kernel.diag(self.posterior.x)[0].mean())
         return max_log_eic < math.log(_NEGLIGIBLE) + 0.5 * math.log(variance)
 
     def away_from_known(self) -> Problem:

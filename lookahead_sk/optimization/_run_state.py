@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, get_args
 
 import numpy as np
@@ -16,11 +16,15 @@ from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._map_fit import FitStart
 from lookahead_sk.optimization._space import Space
 from lookahead_sk.optimization._transforms import Kind
+from lookahead_sk.optimization._trust_region import TrustRegion
 
 # In parts of the box: a told point this close to a pending one is that one, rounded.
 _ROUNDED = 0.025
 # And this close if its last decimals agree.
 _COARSELY_ROUNDED = 0.1
+# An exploit step follows another one that has gained so much, in parts of what the best point is
+# better than the median.
+_PAYS = 1e-5
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
 _LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
@@ -41,6 +45,7 @@ class RunState:
     n_asked: int = 0  # asks so far
     n_designed: int = 0  # points drawn from the Sobol sequence of the design
     plan_pending: bool = False  # the next ask is the second step of a plan
+    trust_region: TrustRegion = field(default_factory=TrustRegion)  # of exploit steps
     starts: Sequence[FitStart] = ()  # of the fit to the present data
     next_starts: Sequence[FitStart] = ()  # of the next fit, once there has been an ask
 
@@ -121,7 +126,7 @@ class RunState:
         pending = self.pending
         for place, point in zip(unit, points, strict=True):
             pending = _without_told(self.space, pending, place, point)
-        return replace(
+        state = replace(
             self,
             told=told,
             unit=np.concatenate([self.unit, unit]),
@@ -130,6 +135,19 @@ class RunState:
             starts=self.next_starts or self.starts,
             next_starts=(),
         )
+        return state.with_exploit_step_judged()
+
+    def with_exploit_step_judged(self) -> Self:
+        """After the outcome of an exploit step, if it is there; where it paid another follows."""
+        region = self.trust_region
+        if region.point is None or region.is_among(self.pending) or self.best_index is None:
+            return self
+        best = float(self.outputs[self.best_index, 0])
+        typical = float(np.nanmedian(self.outputs[:, 0]))
+        has_paid = region.best - best > _PAYS * abs(typical - best)
+        plan_pending = self.plan_pending or has_paid
+        region = region.judged(best, self.unit[self.best_index])
+        return replace(self, trust_region=region, plan_pending=plan_pending)
 
     def to_json(self, *, with_box: bool) -> dict[str, Any]:
         """The run as JSON; the box is only needed where the parameter ``bounds`` is None."""
@@ -143,6 +161,7 @@ class RunState:
             "n_asked": self.n_asked,
             "n_designed": self.n_designed,
             "plan_pending": self.plan_pending,
+            "trust_region": self.trust_region.to_json(),
             "X": told,
             "y": self.outputs.tolist(),
             "pending": self.pending.tolist(),
@@ -195,6 +214,7 @@ class RunState:
             n_asked=check_int(content["n_asked"], "n_asked", 0),
             n_designed=check_int(content["n_designed"], "n_designed", 0, _LARGEST_DESIGN),
             plan_pending=bool(plan_pending),
+            trust_region=TrustRegion.from_json(content["trust_region"], space.n_unit),
             starts=starts,
             next_starts=next_starts,
         )
@@ -261,7 +281,8 @@ def _restore_start(description: Any, kernels: Sequence[Any]) -> FitStart:
     place = check_int(description["kernel"], "kernel of a start", 0, len(kernels) - 1)
     kind = check_choice(description["kind"], "transform of a start", (*get_args(Kind), None))
     n = check_int(description["n"], "n of a start", 0)
+    is_noisy = check_choice(description["is_noisy"], "is_noisy of a start", (True, False))
     theta = as_float_array(description["theta"], "theta of a start", ndim=1)
     if len(theta) != len(kernels[place].theta) or not np.isfinite(theta).all():
         reject("theta of a start", f"{len(kernels[place].theta)} finite numbers", theta)
-    return FitStart(theta, kind, place, n)
+    return FitStart(theta, kind, place, n, bool(is_noisy))

@@ -28,6 +28,7 @@ from lookahead_sk.optimization._map_fit import (
     JITTER,
     MORE_JITTER,
     FitStart,
+    Noise,
     OutputFit,
     fit_output,
     fit_runs,
@@ -61,7 +62,7 @@ class Surrogate:
     @property
     def is_exact(self) -> bool:
         """Whether the noise of every output is too small to matter."""
-        prior = self.posterior.kernel.diag(self.posterior.x[:1])[:, 0].cpu().numpy()
+        prior = self.posterior.kernel.diag(self.posterior.x).mean(-1).cpu().numpy()
         n = len(self.transforms)  # without "it runs"
         return bool((self.noise[:n] <= _EXACT_NOISE * prior[:n]).all())
 
@@ -72,6 +73,7 @@ def fit_surrogate(
     kernel: Any = None,
     starts: Sequence[FitStart] = (),
     output_transform: str = "auto",
+    noise: Noise = "auto",
 ) -> Surrogate:
     """Fit one Gaussian process per output.
 
@@ -83,11 +85,14 @@ def fit_surrogate(
         Outputs, objective first; rows of NaN are failed evaluations, and at least one is not.
     kernel : scikit-learn kernel, optional
         Covariance to fit; by default the evidence chooses between Matern 5/2 and squared
-        exponential, output by output.
+        exponential, with a quadratic trend or without, output by output.
     starts : sequence of FitStart, optional
         Those of the last fit: hyper-parameters to search from, and what has been decided.
     output_transform : {"auto", "bilog", "log_tail", "copula", "none"}, default="auto"
         Maps before the fit, see `TRANSFORMS`.
+    noise : {"auto", "exact", "noisy"}, default="auto"
+        Whether outputs are noisy; "auto": those for which there is evidence that misfit cannot
+        fake.
 
     Returns
     -------
@@ -101,7 +106,10 @@ def fit_surrogate(
         for j, column in enumerate(y[ran].T):
             kinds = TRANSFORMS[output_transform][min(j, 1)]
             start = starts[j] if starts else None
-            fits.append(fit_output(kernels, x[ran], column, kinds, start, is_constraint=j > 0))
+            fit = fit_output(
+                kernels, x[ran], column, kinds, start, is_constraint=j > 0, noise=noise
+            )
+            fits.append(fit)
         if not ran.all():
             start = starts[-1] if len(starts) > len(fits) else None
             fits.append(fit_runs(kernels, x, ran, start))
@@ -197,7 +205,7 @@ def _condition_safely(
     mask: torch.Tensor,
 ) -> Posterior:
     """Condition with the smallest jitter that keeps the Cholesky factor."""
-    prior = kernel.diag(x[:1])[:, 0]
+    prior = kernel.diag(x).mean(-1)
     for jitter in (JITTER, *MORE_JITTER[:-1]):
         try:
             return condition(kernel, x, y, noise + jitter * prior, offset, mask)
@@ -213,6 +221,6 @@ def _incumbent(
     feasible = torch.tensor((y[:, 1:] <= 0).all(axis=1) & ~np.isnan(y).any(axis=1))
     if not feasible.any():
         return None
-    if noise <= _EXACT_NOISE * posterior.kernel.diag(posterior.x[:1])[0, 0]:
+    if noise <= _EXACT_NOISE * posterior.kernel.diag(posterior.x)[0].mean():
         return float(objective[feasible].min())
     return float(moments(posterior, posterior.x).mean[0, feasible].min())

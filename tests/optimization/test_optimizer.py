@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lookahead_sk import TwoStepConstrainedBO
-from lookahead_sk.optimization._maximize import greedy_batch, maximize_eic
+from lookahead_sk.optimization._maximize import exploit_step
 from lookahead_sk.optimization._posterior import moments
 
 BOX = [(0.0, 6.0), (0.0, 6.0)]
@@ -233,9 +233,9 @@ def test_duplicated_points_and_constant_outputs_do_no_harm():
 def test_the_last_evaluation_of_a_budget_maximises_eic():
     two_step, eic = run(make_optimizer(), 7), run(make_optimizer(), 7)
     eic.set_params(acquisition="eic")
-    only_eic = make_optimizer(acquisition="eic").tell(eic.X_, eic.y_)
-    last = two_step.ask(remaining=1, plan_pending=True)
-    np.testing.assert_array_equal(last, eic.ask(plan_pending=True))
+    only_eic = make_optimizer(acquisition="eic", exploit=False).tell(eic.X_, eic.y_)
+    last = two_step.ask(remaining=1, plan_pending=False)
+    np.testing.assert_array_equal(last, eic.ask(plan_pending=False))
     np.testing.assert_allclose(last, only_eic.ask(), atol=1e-3)
 
 
@@ -257,24 +257,24 @@ def scaled_log_eic(optimizer, X, std_factor):
 
 def test_a_plan_is_carried_out_by_exploiting_at_the_ask_after_it():
     optimizer = run(make_optimizer(max_iter=10), 6)
-    others = np.random.default_rng(0).uniform(0, 6, (2000, 2))
-    kinds, n_exploiting = [], 0
-    for _ in range(16):
+    n_exploiting = n_exploring = 0
+    for _ in range(12):
         pending, was_feasible = optimizer.plan_pending_, optimizer.is_feasible_.any()
+        centre, radius = optimizer.best_x_, optimizer._state.trust_region.radius
         X = optimizer.ask()
-        kinds.append((pending, optimizer.plan_pending_))
-        if pending and was_feasible:
-            of_all = scaled_log_eic(optimizer, others, 1.0).max()
-            lost = of_all - scaled_log_eic(optimizer, X, 1.0)[0]
-            assert lost < math.log(2)
-            highest = scaled_log_eic(optimizer, others, 0.1).max()
-            exploits = scaled_log_eic(optimizer, X, 0.1)[0] >= highest - 1e-6 * abs(highest)
-            assert exploits or lost <= 0.1  # else EIC's own maximiser
-            n_exploiting += exploits and lost > 0.01
-            assert np.abs(optimizer.X_ - X).max(axis=1).min() > 1e-6
+        exploits = optimizer._state.trust_region.point is not None
+        assert exploits <= pending
+        assert optimizer.plan_pending_ == (was_feasible and not exploits)
+        assert np.abs(optimizer.X_ - X).max(axis=1).min() > 1e-9
+        if exploits:  # the model expects the best point to be there, and it is near the best one
+            there, now = optimizer.predict([X[0], centre])
+            assert there[0] < now[0]
+            assert there[1] < 1e-3
+            assert np.abs(X[0] - centre).max() <= 6 * radius + 1e-9
+        n_exploiting, n_exploring = n_exploiting + exploits, n_exploring + (not exploits)
         optimizer.tell(X, evaluate(X))
-    assert [after for _, after in kinds] == [not before for before, _ in kinds]
-    assert n_exploiting > 0
+    assert n_exploiting > 2
+    assert n_exploring > 2
 
 
 def test_only_the_first_point_of_a_batch_exploits():
@@ -310,7 +310,8 @@ def test_a_large_batch_is_one_step_of_a_plan():
 
 def test_who_keeps_the_plan_elsewhere_hands_it_to_ask():
     optimizer = run(make_optimizer(), 10)
-    assert optimizer.plan_pending_ is True
+    while not optimizer.plan_pending_:
+        run(optimizer, len(optimizer.y_) + 1)
     by_itself, handed, other = (copy.deepcopy(optimizer) for _ in range(3))
     asked = by_itself.ask()
     np.testing.assert_array_equal(handed.ask(plan_pending=True), asked)
@@ -329,19 +330,23 @@ def test_whether_a_plan_is_pending_can_be_read_and_not_set():
 
 
 def test_a_subclass_changes_options_that_are_no_parameters():
-    class EICAfterAPlan(TwoStepConstrainedBO):
+    class WithFewCandidates(TwoStepConstrainedBO):
         def get_search_options(self):
-            return replace(super().get_search_options(), exploit_std_factor=1.0)
+            return replace(super().get_search_options(), exploit=False, n_screen=32)
 
     ours, ablated = (
-        kind(BOX, 1, random_state=0, **FAST) for kind in (TwoStepConstrainedBO, EICAfterAPlan)
+        kind(BOX, 1, random_state=0, **FAST) for kind in (TwoStepConstrainedBO, WithFewCandidates)
     )
     for optimizer in (ours, ablated):
         optimizer.tell(*_data(12))
-    eic = make_optimizer(acquisition="eic").tell(*_data(12))
-    point = ablated.ask(plan_pending=True)
-    np.testing.assert_array_equal(point, eic.ask())
-    assert not np.array_equal(point, ours.ask(plan_pending=True))
+    assert ablated.get_search_options().n_screen == 32
+    assert not np.array_equal(ablated.ask(plan_pending=True), ours.ask(plan_pending=True))
+
+
+def test_without_exploit_steps_the_second_step_of_a_plan_is_eics():
+    ours = make_optimizer(exploit=False).tell(*_data(12))
+    eic = make_optimizer(acquisition="eic", exploit=False).tell(*_data(12))
+    np.testing.assert_array_equal(ours.ask(plan_pending=True), eic.ask())
 
 
 def noisy_choices(seed):
@@ -364,28 +369,21 @@ def test_the_exploit_step_repeats_no_evaluation():
     x = np.repeat(np.linspace(0, 1, 6), 3)[:, None]
     y = x[:, 0] + 0.05 * np.random.default_rng(0).normal(size=18)
     optimizer = TwoStepConstrainedBO([(0.0, 1.0)], random_state=0, **FAST).tell(x, y)
-    problem = optimizer._problem()
-    options = replace(optimizer.get_search_options(), exploit_min_eic_share=1e-300)
-    exploiting, _, _ = greedy_batch(problem, options, 1, seed=0, exploits=True)
-    assert np.abs(x - exploiting.numpy()).min() > 1e-6
-    unlimited = replace(problem, std_factor=options.exploit_std_factor)
-    corner, _ = maximize_eic(unlimited, options, seed=0)
-    assert np.abs(x - corner[:1].numpy()).min() < 1e-6  # else this test would show nothing
+    point = exploit_step(optimizer._problem(), optimizer.get_search_options(), 0, 1.0)
+    assert point is None or np.abs(x - point.numpy()).min() > 1e-6
 
 
 def test_the_exploit_step_needs_a_feasible_point():
     X = np.random.default_rng(0).uniform(0, 6, (8, 2))
     y = np.stack([X[:, 0], 1 + X[:, 0] ** 2, 5 + np.sin(X[:, 1])], axis=1)
-    optimizer = TwoStepConstrainedBO(BOX, 2, random_state=0, **FAST).tell(X, y)
-    eic = copy.deepcopy(optimizer).set_params(acquisition="eic")
-    np.testing.assert_array_equal(copy.deepcopy(optimizer).ask(plan_pending=True), eic.ask())
-    problem, options = optimizer._problem(), optimizer.get_search_options()
-    assert problem.incumbent is None
-    batches = [
-        greedy_batch(problem, replace(options, exploit_std_factor=c), 1, 0, exploits=True)[0]
-        for c in (0.1, 1)
-    ]
-    np.testing.assert_array_equal(*batches)
+    exploits, none = (
+        TwoStepConstrainedBO(
+            BOX, 2, acquisition="eic", exploit=exploit, random_state=0, **FAST
+        ).tell(X, y)
+        for exploit in (True, False)
+    )
+    np.testing.assert_array_equal(exploits.ask(plan_pending=True), none.ask())
+    assert exploits._state.trust_region.point is None
 
 
 def test_noisy_observations_are_smoothed():
@@ -475,7 +473,8 @@ BAD_PARAMETERS = [
     ({"gradient_estimator": "pathwise"}, "gradient_estimator"),
     ({"output_transform": "log"}, "output_transform"),
     ({"kernel": sk.RBF([1.0, 1.0, 1.0])}, "1 or 2 length-scales"),
-    ({"kernel": sk.DotProduct()}, "made of ConstantKernel"),
+    ({"kernel": sk.ExpSineSquared()}, "made of ConstantKernel"),
+    ({"kernel": sk.WhiteKernel() ** 2}, "without a power of its WhiteKernel"),
     ({"kernel": sk.Matern(nu=0.7)}, "nu 0.5, 1.5, 2.5 or inf"),
     ({"kernel": sk.WhiteKernel() * sk.RBF()}, "scaled by a constant"),
     ({"n_fantasies": 1.5}, "n_fantasies"),
@@ -552,6 +551,7 @@ def test_load_refuses_another_file(tmp_path):
 
 def test_the_saved_file_is_plain_json(tmp_path):
     kernel = sk.ConstantKernel(2.0) * sk.Matern([0.1, 0.2], nu=1.5) + sk.WhiteKernel(1e-3)
+    kernel = kernel + sk.DotProduct(0.5) ** 2
     run(make_optimizer(kernel=kernel), 6).save(tmp_path / "run.json")
     content = json.loads((tmp_path / "run.json").read_text())
     assert content["format"] == "lookahead_sk.TwoStepConstrainedBO"

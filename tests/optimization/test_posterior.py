@@ -8,6 +8,7 @@ from sklearn.gaussian_process import kernels as sk
 
 from lookahead_sk.optimization._kernel_conversion import to_torch_kernel
 from lookahead_sk.optimization._posterior import condition, lookahead_update, moments
+from lookahead_sk.optimization._trend import QuadraticTrend
 
 KERNELS = [
     sk.RBF([0.3, 0.8]),
@@ -15,6 +16,9 @@ KERNELS = [
     sk.Matern(0.4, nu=1.5),
     sk.ConstantKernel(2.5) * sk.Matern([0.3, 0.8], nu=2.5) + sk.WhiteKernel(0.01),
     sk.RationalQuadratic(0.4, 1.7) * sk.RBF(0.9) + sk.ConstantKernel(0.2),
+    sk.DotProduct(0.6) * sk.DotProduct(0.3) + sk.RBF(0.9),
+    sk.DotProduct(0.6) ** 2 + sk.RBF(0.9),
+    QuadraticTrend(1.3, quadratic_variance=0.6) + sk.RBF(0.9),
 ]
 
 
