@@ -26,6 +26,7 @@ from _runs import load, missing, run_missing
 from _suites import BUDGETS, OBJECTIVES, coco_names, objective_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+SHOWN = ["two_step", "eic", *LOCAL_SOLVERS]  # in the tables, in this order
 METHODS = {**OURS, **PEERS, **LOCAL_SOLVERS}
 TARGETS = 10.0 ** -np.arange(1, 6.01, 0.5)
 _TIED = 1.05  # final gaps up to so many times the best are ties
@@ -102,15 +103,16 @@ def draw(records: Sequence[Record], methods: Sequence[str], image: Path) -> None
     """Runtime profiles, a panel for each dimension."""
     import matplotlib.pyplot as plt
 
-    dimensions = [d for d in BUDGETS if all(grouped(records, d)[m] for m in methods)]
+    dimensions = [d for d in BUDGETS if any(f"_d{d:02d}_" in r["problem"] for r in records)]
     figure, axes = plt.subplots(
         1, len(dimensions), figsize=(4.5 * len(dimensions), 3.4), squeeze=False, sharey=True
     )
     for axis, dimension in zip(axes[0], dimensions, strict=True):
         runs = grouped(records, dimension)
-        names = sorted(set.intersection(*(set(runs[m]) for m in methods)))
-        references = [_reference(runs[methods[0]][name]) for name in names]
-        for m in methods:
+        present = [m for m in methods if runs[m]]
+        names = sorted(set.intersection(*(set(runs[m]) for m in present)))
+        references = [_reference(runs[present[0]][name]) for name in names]
+        for m in present:
             curve = profile([runs[m][n] for n in names], references)
             n_initial = runs[m][names[0]]["n_initial"]
             axis.step(n_initial + 1 + np.arange(len(curve)), curve, where="post", label=m)
@@ -127,7 +129,7 @@ def main() -> None:
     parser.add_argument("--dimensions", nargs="+", type=int, default=[2, 5], choices=list(BUDGETS))
     parser.add_argument("--instances", nargs="+", type=int, default=[3, 4])
     parser.add_argument("--constraint-kinds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", default=["two_step", "eic", *LOCAL_SOLVERS])
+    parser.add_argument("--methods", nargs="+", default=SHOWN)
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--results", type=Path, default=DOCS / "results" / "suites.jsonl")
     parser.add_argument("--image", type=Path, default=DOCS / "images" / "suites.png")

@@ -3,9 +3,10 @@
 ``python docs/results/make_tables.py`` writes one file a table into ``docs/results/tables``; the
 pages include these files. ``--check`` writes nothing and fails if one of them is out of date.
 
-Results of single runs are stored in ``optimization.jsonl`` and ``search.jsonl``: their tables are
-computed by the functions of ``benchmarks``. Other results are stored as they were printed, one CSV
-file a table in ``data``; ``tables.json`` names the command that prints each of them.
+Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl`` and ``search.jsonl``:
+their tables are computed by the functions of ``benchmarks``. Other results are stored as they were
+printed, one CSV file a table in ``data``; ``tables.json`` names the command that prints each of
+them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import functools
 import io
 import json
 import sys
@@ -25,6 +27,7 @@ TABLES = FOLDER / "tables"
 NOT_KEPT = "Measured once; the script was not kept."
 
 OPTIMIZATION = "python benchmarks/optimization.py --tables"
+SUITES = "python benchmarks/suites.py --tables"
 SEARCH = "python benchmarks/search.py --tables"
 PEERS = ["random", "botorch_qlogei", "botorch_logcei", "optuna_gp", "bayes_opt"]
 ABLATIONS = [
@@ -44,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of date")
     arguments = parser.parse_args()
-    rendered = stored_tables() | optimization_tables() | search_tables()
+    rendered = stored_tables() | optimization_tables() | search_tables() | suites_tables()
     stale = [name for name, text in rendered.items() if text != read(name)]
     if arguments.check:
         if stale:
@@ -136,6 +139,24 @@ def search_tables() -> dict[str, str]:
         "search_problems": with_command(problems, SEARCH),
         "search_ranks": with_command(ranks, SEARCH),
     }
+
+
+def suites_tables() -> dict[str, str]:
+    """Tables of the runs in ``suites.jsonl``."""
+    import suites
+
+    rendered = {}
+    records = suites.load(FOLDER / "suites.jsonl")
+    for dimension in suites.BUDGETS:
+        runs = suites.grouped(records, dimension)
+        methods = [m for m in suites.SHOWN if runs[m]]
+        if methods:
+            name = f"suites_d{dimension:02d}"
+            profiles = printed(functools.partial(suites.print_profiles, runs, methods))
+            areas = printed(functools.partial(suites.print_areas, runs, methods))
+            rendered[name] = with_command(profiles, SUITES)
+            rendered[f"{name}_objectives"] = with_command(areas, SUITES)
+    return rendered
 
 
 if __name__ == "__main__":
