@@ -36,6 +36,7 @@ _HOMES = {
     "TwoStepConstrainedBO": "lookahead_sk.optimization",
 }
 _SUBMODULES = (
+    "audit",
     "baselines",
     "datasets",
     "inspection",
