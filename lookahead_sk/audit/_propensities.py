@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import Words, check_int, reject
+
+_STRENGTHS = (1e-5, 1e-3, 0.1, 10.0)  # C of logistic regression; the first ignores X
 
 
 def estimate_propensities(
@@ -27,7 +30,8 @@ def estimate_propensities(
     called : array-like of shape (n, K)
         Which model was called; one in each row.
     classifier : estimator with ``predict_proba``, default=None
-        Learns the called model from X; None is logistic regression, on TF-IDF features of texts.
+        Learns the called model from X; None is logistic regression, on TF-IDF features of texts,
+        with the strength of regularisation that predicts held-out calls best.
     cv : int, default=5
         Folds: a row's propensities come from the other folds.
 
@@ -66,15 +70,17 @@ def estimate_propensities(
     is_known = table.sum(axis=0) >= cv
     if is_known.sum() < 2:
         reject("called", f"a log in which two models are called {cv} times", table.sum(axis=0))
-    classifier = _default_classifier(X) if classifier is None else classifier
     rows = np.flatnonzero(is_known[labels])
     folds = list(StratifiedKFold(cv, shuffle=True, random_state=0).split(rows, labels[rows]))
     texts = np.asarray(X, dtype=object) if isinstance(_first(X), str) else np.asarray(X)
-    found = cross_val_predict(
-        classifier, texts[rows], labels[rows], cv=folds, method="predict_proba"
-    )
+    candidates = _default_classifiers(X) if classifier is None else [classifier]
+    tables = [
+        cross_val_predict(each, texts[rows], labels[rows], cv=folds, method="predict_proba")
+        for each in candidates
+    ]
     propensities = np.zeros(table.shape)
-    propensities[np.ix_(rows, np.flatnonzero(is_known))] = found
+    best = min(tables, key=lambda found: log_loss(labels[rows], found))
+    propensities[np.ix_(rows, np.flatnonzero(is_known))] = best
     return propensities
 
 
@@ -82,10 +88,10 @@ def _first(X: Any) -> Any:
     return next(iter(X), None)
 
 
-def _default_classifier(X: Any) -> Any:
-    regression = LogisticRegression(max_iter=1000)
+def _default_classifiers(X: Any) -> list[Any]:
+    regressions = [LogisticRegression(C=C, max_iter=1000) for C in _STRENGTHS]
     if isinstance(_first(X), str):
         # Words of one prompt alone would only make the others look surer than they are.
         words = TfidfVectorizer(sublinear_tf=True, max_features=20_000, min_df=2)
-        return make_pipeline(words, regression)
-    return make_pipeline(StandardScaler(), regression)
+        return [make_pipeline(words, regression) for regression in regressions]
+    return [make_pipeline(StandardScaler(), regression) for regression in regressions]
