@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from _embeddings import CachedEncoder
+from sklearn.decomposition import PCA
 
 from lookahead_sk.audit import audit_routing, certify_policy
 from lookahead_sk.audit._estimators import Estimate
@@ -43,9 +44,11 @@ class World:
         rows = np.arange(len(earlier))
         partial[rows, called] = data.scores[earlier][rows, called]
         router = KNNRouter("passthrough", n_neighbors=100).fit(features[earlier], partial)
-        self.features, self.scores = features[later], data.scores[later]
+        self.scores = data.scores[later]
+        # What propensities are guessed from.
+        self.components = PCA(16, random_state=0).fit_transform(features[later])
         self.costs = np.asarray(data.costs, dtype=float)
-        self.quality = router.predict_quality(self.features)
+        self.quality = router.predict_quality(features[later])
         self.is_maths = np.isin(data.benchmark[later], ["GSM8k", "MATH"])
         # The cheapest model within 0.05 of the best one.
         near = self.quality >= self.quality.max(axis=1, keepdims=True) - 0.05
@@ -88,7 +91,7 @@ def estimates(world: World, log: dict[str, Any], with_estimated: bool) -> dict[s
         "doubly robust": {"propensities": p, "quality": quality},
     }
     if with_estimated:
-        guessed = {"X": world.features[rows]}
+        guessed = {"X": world.components[rows]}
         ways["self-normalised IPS, estimated propensities"] = guessed
         ways["doubly robust, estimated propensities"] = {**guessed, "quality": quality}
     return {

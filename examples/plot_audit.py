@@ -3,9 +3,9 @@ What would a router have saved, and what may it lose?
 =====================================================
 
 A gateway has logged its calls: one model for each prompt, its cost, and a score of the answer. It
-calls the dearest model half of the time, and any of six otherwise. From these logs alone a router is
-fitted on the first half of the calls. It is audited on the second half: what it would have scored
-and cost, and a bound on the quality that it loses. No prompt is answered twice.
+calls the dearest model half of the time, and any of six otherwise. From these logs alone a router
+is fitted on the first half of the calls. It is audited on the second half: what it would have
+scored and cost, and a bound on the quality that it loses. No prompt is answered twice.
 
 Run ``python plot_audit.py picture.png`` to save the picture instead of showing it.
 """

@@ -11,6 +11,7 @@ from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import check_float
 
 _PER = 1e6  # tokens that a price is for
+_LARGEST = float(np.finfo(float).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,19 @@ class TokenPrice:
     cached_input : float, default=None
         Price of a million tokens of the prompt that the provider has read before; None means
         ``input``.
+    characters_per_token : float, default=4.0
+        By which the tokens of a prompt are counted from its text; `load_routing` tells it of logs.
 
     Raises
     ------
     TypeError
         If a price is not a number.
     ValueError
-        If a price is negative or not finite.
+        If a price is negative or not finite, or there are no characters in a token.
+
+    See Also
+    --------
+    LookaheadRouter : Takes token prices as ``costs``, with ``cost_unit="length"``.
 
     Examples
     --------
@@ -45,11 +52,13 @@ class TokenPrice:
     input: float
     output: float
     cached_input: float | None = None
+    characters_per_token: float = 4.0
 
     def __post_init__(self) -> None:
         for name in ("input", "output", "cached_input"):
             if name != "cached_input" or self.cached_input is not None:
-                check_float(getattr(self, name), name, low=0, high=np.finfo(float).max)
+                check_float(getattr(self, name), name, low=0, high=_LARGEST)
+        check_float(self.characters_per_token, "characters_per_token", 0, _LARGEST, closed="right")
 
     def cost(self, prompt_tokens: Any, completion_tokens: Any, cached_tokens: Any = 0) -> Any:
         """Cost of calls.

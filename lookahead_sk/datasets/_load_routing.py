@@ -97,6 +97,8 @@ def load_routing(
             Mean known cost of a call of each model, NaN where there is none.
         tokens : ndarray of shape (n, K, 2)
             Tokens of the prompt and of the response, NaN where unknown.
+        characters_per_token : ndarray of shape (K,)
+            Mean length of a token of the prompts by each model's own count; NaN where unknown.
         propensities : ndarray of shape (n, K)
             Logged propensities of the calls, NaN where there are none.
         notes : list of str
@@ -188,6 +190,15 @@ def _check_scores(scores: FloatArray, models: list[str], score_range: Any) -> No
         reject("Scores", f"in [{low:g}, {high:g}]", float(scores[i, k]), hint=hint)
 
 
+def _characters_per_token(table: Table) -> FloatArray:
+    """Characters over tokens of the prompts that a model counted, (K,)."""
+    characters = np.array([[len(prompt)] for prompt in table.prompts], dtype=np.float64)
+    counted = table.tokens[:, :, 0]
+    seen = np.where(np.isnan(counted), 0.0, characters).sum(axis=0)
+    total = np.nansum(counted, axis=0)
+    return np.where(total > 0, seen / np.where(total > 0, total, 1.0), np.nan)
+
+
 def _as_bunch(table: Table, layout: str, as_frame: bool, return_X_y: bool) -> Any:
     n_calls = int(table.n_samples.sum())
     descr = _DESCR.format(
@@ -213,6 +224,7 @@ def _as_bunch(table: Table, layout: str, as_frame: bool, return_X_y: bool) -> An
         costs=table.costs,
         model_costs=model_costs,
         tokens=table.tokens,
+        characters_per_token=_characters_per_token(table),
         propensities=table.propensities,
         notes=table.notes,
         DESCR=descr,
