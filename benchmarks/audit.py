@@ -123,7 +123,7 @@ def main() -> None:
 
 
 AUDIT_HEAD = (
-    *("log's rule", "estimator", "logs", "truth", "mean estimate"),
+    *("log's rule", "estimator", "logs", "refused", "truth", "mean estimate"),
     *("half width", "coverage", "coverage of the saving"),
 )
 BOUND_HEAD = (
@@ -173,13 +173,16 @@ def bound(world: World, log: dict[str, Any], against: str, predicted: str, deare
 
 
 def audit_row(name: str, way: str, pairs: list[Any], truth: float, saving: float) -> Any:
-    """A row of the first table."""
+    """A row of the first table; means are over the logs that were not refused."""
+    n_logs = len(pairs)
+    pairs = [pair for pair in pairs if not np.isnan(pair[0].value)]
+    refused = str(n_logs - len(pairs))
     values = [quality.value for quality, _ in pairs]
     widths = [(quality.high - quality.low) / 2 for quality, _ in pairs]
     covered = np.mean([covers(quality, truth) for quality, _ in pairs])
     saved = np.mean([covers(each, saving) for _, each in pairs])
     return (
-        *(name, way, str(len(pairs)), f"{truth:.4f}", f"{np.mean(values):.4f}"),
+        *(name, way, str(n_logs), refused, f"{truth:.4f}", f"{np.mean(values):.4f}"),
         *(f"{np.mean(widths):.4f}", f"{covered:.1%}", f"{saved:.1%}"),
     )
 

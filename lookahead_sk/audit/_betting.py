@@ -26,7 +26,7 @@ import numpy as np
 
 from lookahead_sk._typing import FloatArray
 
-_MOST = 0.5  # share of the wealth that a bet may lose
+_MOST = 0.9  # share of the wealth that a bet may lose
 _PRIOR_VARIANCE = 1.0  # of values whose mean lies in [-1, 1], before any was seen
 _STEPS = 50  # of a bisection
 
