@@ -165,6 +165,13 @@ def test_nested_files_are_read_back(tmp_path, kind, rows):
     check(data, responses=is_struct, costs=False, tokens=is_struct)
 
 
+def test_only_line_feeds_end_a_line_of_json(tmp_path):
+    rows = [{**row, "prompt": f"{row['prompt']}\u2028\x85 end"} for row in long_rows()]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "log.jsonl").write_bytes(text.encode())
+    assert load_routing(tmp_path / "log.jsonl").prompts[0] == f"{PROMPTS[0]}\u2028\x85 end"
+
+
 def test_a_frame_is_read_as_the_file_is():
     check(load_routing(pd.DataFrame(long_rows())))
     check(load_routing(pd.DataFrame(wide_rows())), tokens=False)

@@ -108,7 +108,8 @@ def _read_csv(content: bytes, path: Path) -> Iterable[Row]:
 
 
 def _read_jsonl(content: bytes, path: Path) -> Iterable[Row]:
-    lines = [line for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    # Not splitlines: texts may hold other marks that end a line, such as U+2028.
+    lines = [line for line in content.decode("utf-8-sig").split("\n") if line.strip()]
     return _flat([json.loads(line) for line in lines], path)
 
 
