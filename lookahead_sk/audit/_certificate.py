@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import check_float, reject
+from lookahead_sk._validation import check_float, check_range, reject
 from lookahead_sk.audit._betting import betting_lower_bound
 from lookahead_sk.audit._estimators import effective_sample_size
 from lookahead_sk.audit._logged import Logged, read_logged, read_policies
@@ -217,9 +217,7 @@ class _UnitScores(NamedTuple):
 
 
 def _unit_scores(logged: Logged, score_range: Any) -> _UnitScores:
-    low, high = (check_float(bound, "score_range") for bound in score_range)
-    if not low < high:
-        reject("score_range", "a pair of growing numbers", score_range)
+    low, high = check_range(score_range, "score_range")
     outside = logged.scores[(logged.scores < low) | (logged.scores > high)]
     if len(outside):
         reject("scores", f"within score_range, [{low:g}, {high:g}]", float(outside[0]))

@@ -26,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import as_float_array, check_float, reject
+from lookahead_sk._validation import as_float_array, check_float, check_range, reject
 
 _BETS = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])  # shares of the largest bet
 _ENOUGH = 1e100  # an e-value is not followed beyond
@@ -98,9 +98,7 @@ class BandMonitor:
         value_range: tuple[float, float] = (0.0, 1.0),
         alpha: float = 0.05,
     ) -> None:
-        least, most = (check_float(bound, "value_range") for bound in value_range)
-        if not least < most:
-            reject("value_range", "a pair of growing numbers", value_range)
+        least, most = check_range(value_range, "value_range")
         if low is None and high is None:
             reject("low", "given where high is not", None)
         bounds = {"low": low, "high": high}

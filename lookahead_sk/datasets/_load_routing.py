@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from lookahead_sk._files import parse_json
 from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import Words, check_choice, check_float, reject
+from lookahead_sk._validation import Words, check_choice, check_range, reject
 from lookahead_sk.datasets._bunch import object_array, routing_bunch
 from lookahead_sk.datasets._logs._files import read_rows
 from lookahead_sk.datasets._logs._layouts import read_calls
@@ -182,7 +182,7 @@ def _check_scores(scores: FloatArray, models: list[str], score_range: Any) -> No
         reject("source", "a log with scores", Words("none"))
     if score_range is None:
         return
-    low, high = (check_float(bound, "score_range") for bound in score_range)
+    low, high = check_range(score_range, "score_range")
     outside = np.argwhere((scores < low) | (scores > high))
     if len(outside):
         i, k = outside[0].tolist()

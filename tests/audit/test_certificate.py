@@ -188,7 +188,8 @@ def test_the_unit_of_the_scores_is_that_of_the_bound():
     [
         ({"propensities": None}, "propensities must be logged; got None"),
         ({"score_range": (0, 0.5)}, r"scores must be within score_range, \[0, 0.5\]; got 1.0"),
-        ({"score_range": (1, 0)}, "score_range must be a pair of growing numbers"),
+        ({"score_range": (1, 0)}, "score_range must be a pair of growing finite numbers"),
+        ({"score_range": 1}, "score_range must be a pair of growing finite numbers; got 1"),
         ({"alpha": 0.0}, "alpha must be a float in"),
         ({"max_weight": -1.0}, "max_weight must be a float in"),
         ({"reference": "best"}, r"policies\['reference'\] must be"),
@@ -279,7 +280,7 @@ def test_a_refused_update_changes_nothing():
         ({}, "low must be given where high is not"),
         ({"low": 2.0}, r"low must be a float in \[0, 1\]"),
         ({"low": 0.6, "high": 0.5}, "low must be not above high"),
-        ({"low": 0.6, "value_range": (1, 0)}, "value_range must be a pair of growing numbers"),
+        ({"low": 0.6, "value_range": (1, 0)}, "value_range must be a pair of growing"),
         ({"low": 0.6, "alpha": 1.0}, "alpha must be a float in"),
     ],
 )
