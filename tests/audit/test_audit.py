@@ -15,6 +15,7 @@ from lookahead_sk.audit._estimators import (
     ratio_estimate,
     snips_values,
 )
+from lookahead_sk.datasets import load_routing
 from lookahead_sk.inspection import RoutingAuditDisplay
 
 MODELS = ["small", "medium", "large"]
@@ -390,3 +391,32 @@ def test_what_does_not_fit_is_named(change, message):
     options |= change
     with pytest.raises((TypeError, ValueError), match=message):
         audit_routing(options.pop("policies"), options.pop("scores"), **options)
+
+
+def test_a_loaded_log_is_audited_as_it_is():
+    log = a_log(800)
+    called = (~np.isnan(log["scores"])).argmax(axis=1)
+    rows = [
+        {
+            "prompt": f"prompt {i % 300}",
+            "model": MODELS[k],
+            "score": None if i < 50 else log["scores"][i, k],
+            "cost": PRICES[k],
+            "propensity": log["propensities"][i, k],
+        }
+        for i, k in enumerate(called)
+    ]
+    data = load_routing(rows, models=MODELS, duplicates="keep")
+    options = {"propensities": data.propensities, "called": data.called, "models": data.models}
+    policies = {"mine": cheap_where_easy(log["x"])}
+    audit = audit_routing(policies, data.scores, costs=data.costs, **options)
+    assert audit.n == 750
+    same = audit_routing(
+        {"mine": policies["mine"][50:]},
+        log["scores"][50:],
+        costs=log["costs"][50:],
+        propensities=log["propensities"][50:],
+        models=MODELS,
+    )
+    assert audit.policies["mine"].quality == same.policies["mine"].quality
+    assert audit.policies["mine"].saving == same.policies["mine"].saving
