@@ -50,7 +50,7 @@ path.write_text("".join(json.dumps(call) + "\n" for call in calls))
 # Load the log, fit a router on the first half, and let it choose models for the second half.
 data = load_routing(path, models=world.models, duplicates="keep", score_range=(0, 1), as_frame=True)
 half = N_CALLS // 2
-router = KNNRouter(n_neighbors=50).fit(data.prompts[:half], data.scores[:half])
+router = KNNRouter(n_neighbors=50, random_state=0).fit(data.prompts[:half], data.scores[:half])
 new, scores = data.prompts[half:], data.scores[half:]
 quality = router.predict_quality(new)
 PRICE = 10.0  # score that a dollar must buy

@@ -145,7 +145,8 @@ def certify_policy(
     -----
     It is true if the rows are independent draws of the prompts to come, and the propensities are
     those by which the log was made. Of several policies, certify each at ``alpha`` divided by their
-    number.
+    number. The bound is the best of those after each row, so it depends on the order of the rows:
+    fix it beforehand, for instance by time. It can lie inside the interval of an audit.
 
     References
     ----------
