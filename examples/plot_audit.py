@@ -31,7 +31,7 @@ ALPHA = 0.05
 world = make_routing(N_CALLS, random_state=0)
 rule = np.full(6, 0.5 / 6)
 rule[0] += 0.5
-called = np.random.default_rng(0).choice(6, size=N_CALLS, p=rule)
+called = np.random.default_rng(1).choice(6, size=N_CALLS, p=rule)
 calls = [
     {
         "prompt": world.prompts[i],
