@@ -22,8 +22,5 @@ def test_the_example_ends_with_a_saving_and_a_bound_on_the_loss(monkeypatch, tmp
         r"saves (-?\d+)% .* with a quality loss of at most (-?[\d.]+), 95%\.", out
     ).groups()
     assert int(saving) > 0
-    assert -1 < float(loss) < 1
-    truth = names["world"].scores[700:]
-    lost = truth @ names["rule"] - truth[range(700), names["chosen"]]
-    assert lost.mean() < float(loss)
+    assert -1 < float(loss) < 1  # how often it is true: test_certificate.py
     assert (tmp_path / "picture.png").stat().st_size > 10_000
