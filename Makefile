@@ -67,6 +67,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/routing_made.py
 	$(BIN)/python benchmarks/routing.py
 	$(BIN)/python benchmarks/routing_later.py
+	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/routing_scale.py
 	$(BIN)/python benchmarks/encode_speed.py --n 64 --rounds 4
 	$(BIN)/python benchmarks/optimization_speed.py

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lookahead_sk._version import __version__
 
 if TYPE_CHECKING:
+    from lookahead_sk._token_price import TokenPrice
     from lookahead_sk.model_selection import ConstrainedSearchCV
     from lookahead_sk.optimization import TwoStepConstrainedBO
     from lookahead_sk.routing import (
@@ -21,6 +22,7 @@ __all__ = [
     "ConstrainedSearchCV",
     "LookaheadRouter",
     "MaskedLookaheadRouter",
+    "TokenPrice",
     "TwoStepConstrainedBO",
     "__version__",
 ]
@@ -30,9 +32,11 @@ _HOMES = {
     "ConstrainedSearchCV": "lookahead_sk.model_selection",
     "LookaheadRouter": "lookahead_sk.routing",
     "MaskedLookaheadRouter": "lookahead_sk.routing",
+    "TokenPrice": "lookahead_sk._token_price",
     "TwoStepConstrainedBO": "lookahead_sk.optimization",
 }
 _SUBMODULES = (
+    "audit",
     "baselines",
     "datasets",
     "inspection",

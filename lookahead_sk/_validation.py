@@ -98,6 +98,19 @@ def check_float(
     return float(value)
 
 
+def check_range(value: Any, name: str) -> tuple[float, float]:
+    """Return ``value`` as a pair of finite growing floats, or raise."""
+    accepted = "a pair of growing finite numbers"
+    try:
+        low, high = value
+    except (TypeError, ValueError):
+        reject(name, accepted, value)
+    low, high = check_float(low, name), check_float(high, name)
+    if not (low < high and math.isfinite(high - low)):
+        reject(name, accepted, value)
+    return low, high
+
+
 def check_bool(value: Any, name: str) -> bool:
     """Return ``value`` as a bool, or raise."""
     if not isinstance(value, bool | np.bool_):

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookahead_sk import ConstrainedSearchCV, LookaheadRouter, TwoStepConstrainedBO
+from lookahead_sk.audit import BandMonitor, RoutingAudit, audit_routing, certify_policy
 from lookahead_sk.baselines import KNNRouter
 from lookahead_sk.metrics import oracle_gain_score
 
@@ -26,6 +27,15 @@ def route(prompts: list[str], scores: Floats) -> npt.NDArray[Any]:
     chosen = router.predict_quality(prompts).argmax(axis=1)
     assert_type(oracle_gain_score(scores, chosen, best_single=0), float)
     return router.predict(prompts, budget=1.0)
+
+
+def sign(chosen: npt.NDArray[Any], scores: Floats, propensities: Floats) -> float:
+    """Audit, certify, watch."""
+    audit = audit_routing({"router": chosen}, scores, propensities=propensities)
+    assert_type(audit, RoutingAudit)
+    assert_type(audit.policies["router"].saving.low, float)
+    assert_type(BandMonitor(low=0.5).update([1.0]).is_left_, bool)
+    return certify_policy(chosen, scores, propensities=propensities).loss
 
 
 def tune() -> TwoStepConstrainedBO:

@@ -42,7 +42,7 @@ def routing_bunch(
     *,
     prompts: Sequence[str],
     scores: Sequence[Sequence[float]] | npt.NDArray[np.float64],
-    responses: Sequence[Sequence[str]],
+    responses: Sequence[Sequence[str | None]],
     models: Sequence[str],
     as_frame: bool,
     return_X_y: bool,

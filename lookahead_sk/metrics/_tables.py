@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._typing import FloatArray, IntArray
 from lookahead_sk._validation import (
     Words,
@@ -136,6 +137,31 @@ def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
         odd = {name: float(array[k]) for k, name in enumerate(names) if not is_price[k]}
         reject("costs", accepted, given, hint=f"Those that are not: {short_repr(odd)}.")
     return array
+
+
+def read_token_prices(costs: Any, names: Sequence[Any]) -> list[TokenPrice] | None:
+    """Price by tokens of every model in the order of ``names``; None for prices of calls.
+
+    Raises
+    ------
+    ValueError
+        If only some models have a price by tokens.
+    """
+    named = by_name(costs, names)
+    is_list = isinstance(costs, list | tuple) and len(costs) == len(names)
+    given = named if named is not None else dict(zip(names, costs if is_list else (), strict=False))
+    if not any(isinstance(price, TokenPrice) for price in given.values()):
+        return None
+    missing = [name for name in names if not isinstance(given.get(name), TokenPrice)]
+    if missing:
+        reject("costs", f"a TokenPrice for each of {list(names)}, or for none", missing)
+    return [given[name] for name in names]
+
+
+def check_prices(costs: Any, names: Sequence[Any]) -> None:
+    """Raise for prices, of calls or of tokens, that do not fit the models."""
+    if read_token_prices(costs, names) is None:
+        read_prices(costs, names)
 
 
 def read_costs(costs: Any, shape: tuple[int, int], names: list[Any] | None) -> FloatArray:

@@ -31,7 +31,13 @@ from lookahead_sk._validation import (
     is_missing,
     reject,
 )
-from lookahead_sk.metrics._tables import aligned, column_names, read_prices, refuse_records
+from lookahead_sk.metrics._tables import (
+    aligned,
+    check_prices,
+    column_names,
+    read_token_prices,
+    refuse_records,
+)
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
 _MANY_LEVELS = 12  # more distinct integers than ratings have
@@ -115,7 +121,7 @@ def check_fit_data(
         found = aligned(response_texts, y, "response_texts")
         texts = check_text_responses(found, shape, "response_texts")
     names = table.classes.tolist()
-    read_prices(router.costs, names)
+    _check_costs(router, names, prompts, lengths)
     if router.fallback is not None:
         check_fallback(router.fallback, names)
     seed = int(check_seed(router.random_state).randint(2**31 - 1))
@@ -147,6 +153,17 @@ def remember_X(router: Any, X: Any) -> None:
     """Set ``n_features_in_`` and ``feature_names_in_`` for a numeric X."""
     if is_passthrough(router.encoder):
         validate_data(router, X, reset=True, skip_check_array=True)
+
+
+def _check_costs(router: Any, names: list[Any], prompts: Prompts, lengths: Any) -> None:
+    """Raise for prices that do not fit the models, or that ask for what was not given."""
+    check_prices(router.costs, names)
+    if read_token_prices(router.costs, names) is None:
+        return
+    if not isinstance(prompts, list):
+        reject("X", "texts where costs are TokenPrices: their tokens are counted", Words("numbers"))
+    if lengths is None:
+        reject("response_lengths", "given, in tokens, where costs are TokenPrices", None)
 
 
 def check_cost_unit(cost_unit: Any) -> str:

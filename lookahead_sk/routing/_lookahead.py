@@ -16,7 +16,7 @@ from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, Prompts
 from lookahead_sk._validation import Words, check_float, check_verbose, reject
 from lookahead_sk.metrics._cost_quality import route, tie_weights
-from lookahead_sk.metrics._tables import column_names, in_order, read_prices, read_scores
+from lookahead_sk.metrics._tables import check_prices, column_names, in_order, read_scores
 from lookahead_sk.routing._base import BaseRouter
 from lookahead_sk.routing._checks import (
     FitData,
@@ -327,7 +327,8 @@ class BaseLookaheadRouter(
         -------
         ndarray of shape (n, K)
             In the unit of ``costs``: the price of a call, or with ``cost_unit="length"`` the price
-            times the predicted length of the response.
+            times the predicted length of the response; with `TokenPrice` as ``costs``, the price of
+            the prompt's tokens and of those predicted for the response.
 
         Raises
         ------
@@ -705,7 +706,7 @@ class BaseLookaheadRouter(
 
     def _check_costs(self, names: list[Any]) -> None:
         try:
-            read_prices(self.costs, names)
+            check_prices(self.costs, names)
         except ValueError as error:
             raise ValueError(f"{error} Call set_params(costs=...) before.") from error
 

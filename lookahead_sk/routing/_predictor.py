@@ -209,7 +209,10 @@ class Predictor:
     def predict(self, prompts: Prompts, options: Any) -> Prediction:
         """What is expected of checked prompts."""
         output = self.network.read(prompts, options)
-        return Prediction(self, output, self._quality(output))
+        characters = None
+        if isinstance(prompts, list):
+            characters = np.array([len(prompt) for prompt in prompts], dtype=np.float64)
+        return Prediction(self, output, self._quality(output), characters)
 
     def fitted_quality(self, output: NetworkOutput) -> FloatArray:
         """Expected scores (n, K0) of the fitted models, before any feedback."""
@@ -314,6 +317,7 @@ class Prediction:
     predictor: Predictor
     output: NetworkOutput
     quality: FloatArray  # (n, K)
+    characters: FloatArray | None  # (n,), of the prompts, where these are texts
 
     @property
     def classes(self) -> npt.NDArray[Any]:

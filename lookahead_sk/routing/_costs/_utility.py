@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import check_float, reject
+from lookahead_sk._validation import Words, check_float, reject
 from lookahead_sk.metrics._cost_quality import route
-from lookahead_sk.metrics._tables import read_prices
+from lookahead_sk.metrics._tables import read_prices, read_token_prices
 from lookahead_sk.routing._checks import check_cost_unit, check_fallback
 from lookahead_sk.routing._predictor import Prediction
 
@@ -38,11 +39,33 @@ def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatA
     ValueError
         If the prices do not fit, or the lengths that the unit needs are not predicted.
     """
-    quality, classes = prediction.quality, prediction.classes
-    prices = read_prices(costs, classes.tolist())
+    names = prediction.classes.tolist()
+    token_prices = read_token_prices(costs, names)
+    if token_prices is not None:
+        return _token_costs(prediction, token_prices, cost_unit)
+    prices = read_prices(costs, names)
     if check_cost_unit(cost_unit) == "call":
-        return np.broadcast_to(prices, quality.shape)
-    lengths = prediction.lengths()
+        return np.broadcast_to(prices, prediction.quality.shape)
+    return prices * _known_lengths(prediction)
+
+
+def _token_costs(prediction: Prediction, prices: list[TokenPrice], cost_unit: str) -> FloatArray:
+    """Tokens of the prompts, counted, and of the responses, predicted, times their prices."""
+    if check_cost_unit(cost_unit) == "call":
+        reject("cost_unit", "'length' where costs are TokenPrices", cost_unit)
+    if prediction.characters is None:
+        reject("X", "texts where costs are TokenPrices: their tokens are counted", Words("numbers"))
+    written = _known_lengths(prediction)
+    columns = [
+        price.cost(prediction.characters / price.characters_per_token, written[:, k])
+        for k, price in enumerate(prices)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _known_lengths(prediction: Prediction) -> FloatArray:
+    """Predicted lengths (n, K), of every model."""
+    classes, lengths = prediction.classes, prediction.lengths()
     if lengths is None:
         raise ValueError(
             "cost_unit='length' needs a router that was fitted with responses, "
@@ -53,7 +76,7 @@ def expected_costs(prediction: Prediction, costs: Any, cost_unit: str) -> FloatA
         raise ValueError(
             f"cost_unit='length' needs response lengths of every model; {unknown} came without."
         )
-    return prices * lengths
+    return lengths
 
 
 def with_fallback(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._validation import reject
 from lookahead_sk.routing._features._lexical import LexicalFeatures, new_vectorizer
 from lookahead_sk.routing._features._reference_responses import ReferenceResponses
@@ -37,7 +38,7 @@ def _record_types() -> dict[str, type]:
         *(Predictor, ModelUpdates, AddedModel, Novelty, Clusters, Neighbors, Mixture),
         *(EmbeddingPredictor, PromptFeatures, LexicalFeatures),
         *(ResponseDescriptors, ReferenceResponses),
-        *(LanguageModelPredictor, NetworkState, Vocabulary),
+        *(LanguageModelPredictor, NetworkState, Vocabulary, TokenPrice),
     )
     return {cls.__name__: cls for cls in types}
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from lookahead_sk._files import SENSELESS, check_content, parse_json, sync, with_checksum
+from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._validation import check_seed, reject
 from lookahead_sk._version import __version__
-from lookahead_sk.metrics._tables import by_name, read_prices
+from lookahead_sk.metrics._tables import by_name, check_prices, read_prices, read_token_prices
 from lookahead_sk.routing._checks import check_fallback
 from lookahead_sk.routing._local_average._mixture import Mixture
 from lookahead_sk.routing._predictor import Predictor
@@ -123,12 +124,13 @@ def _parameters(router: Any) -> dict[str, Any]:
     return parameters
 
 
-def _named_prices(costs: Any, names: list[Any]) -> dict[Any, float]:
+def _named_prices(costs: Any, names: list[Any]) -> dict[Any, float | TokenPrice]:
     """Prices by the names of the models, and those of models that may be added."""
-    prices = dict(zip(names, read_prices(costs, names).tolist(), strict=True))
+    values = read_token_prices(costs, names) or read_prices(costs, names).tolist()
+    prices = dict(zip(names, values, strict=True))
     for name, price in (by_name(costs, names) or {}).items():
-        if name not in prices and isinstance(price, numbers.Real):
-            prices[name] = float(price)
+        if name not in prices and isinstance(price, numbers.Real | TokenPrice):
+            prices[name] = price if isinstance(price, TokenPrice) else float(price)
     return prices
 
 
@@ -243,7 +245,7 @@ def load_router(cls: Any, folder: str | os.PathLike[str], changes: dict[str, Any
     for name, value in attributes.items():
         setattr(router, name, value)
     names = router.classes_.tolist()
-    read_prices(router.costs, names)
+    check_prices(router.costs, names)
     if router.fallback is not None:
         check_fallback(router.fallback, names)
     return router
@@ -263,7 +265,7 @@ def _check_decoded(cls: Any, parameters: dict[str, Any], attributes: dict[str, A
         raise ValueError("predictor_ is another thing")
     _check_predictor(predictor, cls)
     names = predictor.classes.tolist()
-    read_prices(parameters.get("costs"), names)
+    check_prices(parameters.get("costs"), names)
     if parameters.get("fallback") is not None:
         check_fallback(parameters["fallback"], names)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lookahead_sk._version import __version__
-from lookahead_sk.metrics._tables import read_prices
+from lookahead_sk.metrics._tables import read_prices, read_token_prices
 
 _UNITS = {"call": "cost of a call", "length": "price of a unit of length"}
 
@@ -66,8 +66,7 @@ def model_card(router: Any, name: str) -> str:
     """What a reader should know of a fitted router, of the class ``name``, as Markdown."""
     predictor = router.predictor_
     names = predictor.classes.tolist()
-    prices = read_prices(router.costs, names)
-    shown = ["not given" if router.costs is None else f"{price:.4g}" for price in prices]
+    shown = _shown_prices(router.costs, names)
     rows = [
         f"| {_cell(name)} | {score:.4g} | {price} |"
         for name, score, price in zip(names, predictor.mean_scores, shown, strict=True)
@@ -89,6 +88,15 @@ def model_card(router: Any, name: str) -> str:
         gain=_GAIN if predictor.best_single is None else _NO_GAIN,
         version=__version__,
     )
+
+
+def _shown_prices(costs: Any, names: list[Any]) -> list[str]:
+    if costs is None:
+        return ["not given"] * len(names)
+    by_token = read_token_prices(costs, names)
+    if by_token is not None:
+        return [f"{price.input:g} in, {price.output:g} out, a million tokens" for price in by_token]
+    return [f"{price:.4g}" for price in read_prices(costs, names)]
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Logs of calls: files to rows, rows to calls, calls to a score table."""
