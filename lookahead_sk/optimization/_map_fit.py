@@ -33,6 +33,7 @@ from lookahead_sk.optimization._likelihood import (
     matern_log_likelihood,
     squared_differences,
 )
+from lookahead_sk.optimization._posterior import JITTER, MORE_JITTER
 from lookahead_sk.optimization._transforms import Kind, OutputTransform, fit_transform
 
 Noise = Literal["auto", "exact", "noisy"]
@@ -50,14 +51,6 @@ _NOISE_EVIDENCE, _FEWEST_PAIRS, _REFUTED = 3.0, 3, 0.01
 _SURPRISE = 3.0  # standard deviations of the last datum, given the others: all is decided anew
 # Relative to a log posterior of the order of n: far below what changes a prediction.
 _TOLERANCE = 1e-7
-JITTER = 1e-13
-MORE_JITTER = (
-    1e-11,
-    1e-9,
-    1e-7,
-    1e-5,
-    1e-3,
-)  # where rounding asks for it, relative to the variance
 
 
 class MapGaussianProcess(GaussianProcessRegressor):

