@@ -1,5 +1,6 @@
 """The sampler in Optuna's studies: constraints, storages, pending trials, failures."""
 
+import itertools
 import math
 
 import numpy as np
