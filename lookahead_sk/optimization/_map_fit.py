@@ -225,9 +225,9 @@ def fit_output(
     output = _Output(x, column, is_constraint, takes_slope=len(kinds) > 1)
     choices = _choices(kernels, kinds, noise)
     n_decided, starts_anew = len(x), True
-    if start is not None and start.choice in choices and start.settles(len(x)):
-        if not _is_surprising(output, kernels, start):
-            choices, n_decided, starts_anew = [start.choice], start.n, False
+    is_settled = start is not None and start.choice in choices and start.settles(len(x))
+    if start is not None and is_settled and not _is_surprising(output, kernels, start):
+        choices, n_decided, starts_anew = [start.choice], start.n, False
     elif len(x) > _LARGE and len(choices) > 1:
         some = np.linspace(0, len(x) - 1, _ENOUGH).astype(int)
         begin = None if start is None else replace(start, n=0)
@@ -237,10 +237,10 @@ def fit_output(
         choices, start, starts_anew = [few.start.choice], few.start, False
     search = _Search(kernels, start, n_decided, starts_anew)
     exact = _best_fit(output, [c for c in choices if not c[2]], search)
-    noisy = [c for c in choices if c[2] and (exact is None or c[0] == exact.start.kind)]
-    found = _best_fit(output, noisy, search)
-    if exact is None or (found is not None and _is_noise(found, exact, x)):
-        exact = found
+    with_noise_too = [c for c in choices if c[2] and (exact is None or c[0] == exact.start.kind)]
+    noisy = _best_fit(output, with_noise_too, search)
+    if noisy is not None and (exact is None or _is_noise(noisy, exact, x)):
+        return noisy
     if exact is None:
         raise RuntimeError("no output transform to choose from")
     return exact

@@ -166,6 +166,18 @@ def test_a_surprise_decides_anew(monkeypatch):
     assert len(fitted) > 2
 
 
+def test_after_a_surprise_some_of_many_data_decide(monkeypatch):
+    fitted = _count_fits(monkeypatch)
+    x = np.random.default_rng(0).random((311, 1))
+    y = np.sin(6 * x)
+    decided = fit_surrogate(x[:310], y[:310])
+    y[310] += 1.0
+    fitted.clear()
+    fit_surrogate(x, y, starts=decided.starts)
+    assert fitted[-1] == 311
+    assert set(fitted[:-1]) == {200}
+
+
 def test_of_many_data_some_decide_and_all_are_fitted():
     x = np.random.default_rng(0).random((310, 1))
     surrogate = fit_surrogate(x, np.sin(6 * x))
