@@ -32,6 +32,7 @@ TARGETS = 10.0 ** -np.arange(1, 6.01, 0.5)
 _TIED = 1.05  # final gaps up to so many times the best are ties
 
 Record = dict[str, Any]
+Runs = dict[str, dict[str, Record]]  # by method, then by problem
 
 
 def relative_gaps(record: Record, reference: float) -> Array:
@@ -39,32 +40,40 @@ def relative_gaps(record: Record, reference: float) -> Array:
     return np.array(record["gaps"][record["n_initial"] :]) / reference
 
 
-def profile(records: Sequence[Record], references: Sequence[float]) -> Array:
+def relative_curves(runs: Runs, methods: Sequence[str], names: Sequence[str]) -> dict[str, Array]:
+    """Relative gaps of every method, (problems, evaluations past the design)."""
+    references = [_reference(runs[methods[0]][name]) for name in names]
+    return {
+        m: np.array([relative_gaps(runs[m][n], g) for n, g in zip(names, references, strict=True)])
+        for m in methods
+    }
+
+
+def profile(gaps: Array) -> Array:
     """Share of the (problem, target) pairs reached after each evaluation past the design."""
-    gaps = np.array([relative_gaps(r, g) for r, g in zip(records, references, strict=True)])
     return (gaps[..., None] <= TARGETS).mean(axis=(0, 2))
 
 
-def grouped(records: Sequence[Record], dimension: int) -> dict[str, dict[str, Record]]:
-    """Runs of one dimension by method, then by problem."""
-    runs: dict[str, dict[str, Record]] = defaultdict(dict)
+def common_problems(runs: Runs, methods: Sequence[str]) -> list[str]:
+    """Problems that all methods were run on."""
+    return sorted(set.intersection(*(set(runs[m]) for m in methods)))
+
+
+def grouped(records: Sequence[Record], dimension: int) -> Runs:
+    """Runs of one dimension."""
+    runs: Runs = defaultdict(dict)
     for record in records:
         if f"_d{dimension:02d}_" in record["problem"]:
             runs[record["method"]][record["problem"]] = record
     return runs
 
 
-def print_profiles(runs: dict[str, dict[str, Record]], methods: Sequence[str]) -> None:
+def print_profiles(runs: Runs, methods: Sequence[str]) -> None:
     """Heights and area of every method's profile, and how often it is best at the end."""
-    names = sorted(set.intersection(*(set(runs[m]) for m in methods)))
-    references = [_reference(runs[methods[0]][name]) for name in names]
-    curves = {m: profile([runs[m][n] for n in names], references) for m in methods}
-    final = np.array(
-        [
-            [relative_gaps(runs[m][n], g)[-1] for n, g in zip(names, references, strict=True)]
-            for m in methods
-        ]
-    ).clip(TARGETS[-1])
+    names = common_problems(runs, methods)
+    gaps = relative_curves(runs, methods, names)
+    curves = {m: profile(gaps[m]) for m in methods}
+    final = np.array([gaps[m][:, -1] for m in methods]).clip(TARGETS[-1])
     is_best = final <= _TIED * final.min(axis=0)
     print(f"\n{len(names)} problems")
     print("\n| method | 1/2 | 3/4 | end | area | best or tied at the end | s an ask |")
@@ -81,16 +90,15 @@ def print_profiles(runs: dict[str, dict[str, Record]], methods: Sequence[str]) -
         print(f"| {m} | {shown} | {is_best[row].mean():.0%} | {seconds:.2f} |")
 
 
-def print_areas(runs: dict[str, dict[str, Record]], methods: Sequence[str]) -> None:
+def print_areas(runs: Runs, methods: Sequence[str]) -> None:
     """Area of the profile by objective."""
-    names = sorted(set.intersection(*(set(runs[m]) for m in methods)))
+    names = common_problems(runs, methods)
     print("\n| objective | " + " | ".join(methods) + " |")
     print("|---" * (1 + len(methods)) + "|")
     for objective in OBJECTIVES:
         own = [n for n in names if objective_of(n) == objective]
         if own:
-            references = [_reference(runs[methods[0]][n]) for n in own]
-            areas = [profile([runs[m][n] for n in own], references).mean() for m in methods]
+            areas = [profile(gaps).mean() for gaps in relative_curves(runs, methods, own).values()]
             print(f"| {objective} | " + " | ".join(f"{area:.3f}" for area in areas) + " |")
 
 
@@ -110,11 +118,10 @@ def draw(records: Sequence[Record], methods: Sequence[str], image: Path) -> None
     for axis, dimension in zip(axes[0], dimensions, strict=True):
         runs = grouped(records, dimension)
         present = [m for m in methods if runs[m]]
-        names = sorted(set.intersection(*(set(runs[m]) for m in present)))
-        references = [_reference(runs[present[0]][name]) for name in names]
-        for m in present:
-            curve = profile([runs[m][n] for n in names], references)
-            n_initial = runs[m][names[0]]["n_initial"]
+        names = common_problems(runs, present)
+        n_initial = runs[present[0]][names[0]]["n_initial"]
+        for m, gaps in relative_curves(runs, present, names).items():
+            curve = profile(gaps)
             axis.step(n_initial + 1 + np.arange(len(curve)), curve, where="post", label=m)
         axis.set(title=f"d = {dimension}, {len(names)} problems", xlabel="evaluations")
     axes[0, 0].set_ylabel("share of targets reached")
@@ -145,9 +152,11 @@ def main() -> None:
     for dimension in args.dimensions:
         runs = grouped(records, dimension)
         methods = [m for m in args.methods if runs[m]]
-        print_profiles(runs, methods)
-        print_areas(runs, methods)
-    draw(records, args.methods, args.image)
+        if methods:
+            print_profiles(runs, methods)
+            print_areas(runs, methods)
+    if records:
+        draw(records, args.methods, args.image)
 
 
 if __name__ == "__main__":
