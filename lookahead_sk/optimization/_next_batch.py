@@ -35,8 +35,8 @@ def search_batch(
     entropy : tuple of int
         Seed of the run and number of asks before this one.
     exploit_radius : float or None
-        Radius of the trust region if the first point is that of an exploit step, in parts of the
-        box; where the model expects to gain nothing by it, there is none.
+        Radius of the trust region, in parts of the box, if the first point is that of an exploit
+        step; then there is an incumbent. Where the model expects to gain nothing there is no step.
     is_myopic : bool
         Whether EIC is maximised instead of the two-step value.
 
@@ -56,7 +56,7 @@ def search_batch(
         sequence = np.random.SeedSequence([*entropy, len(chosen)])
         seed = int(sequence.generate_state(1)[0] >> 1)
         batch = None
-        if exploit_radius is not None and problem.incumbent is not None and not chosen:
+        if exploit_radius is not None and not chosen:
             batch = exploit_step(problem, options, seed, exploit_radius)
             has_exploited = batch is not None
         if batch is None and is_myopic:

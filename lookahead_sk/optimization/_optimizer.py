@@ -757,19 +757,16 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if len(pending):
             points = torch.as_tensor(pending).to(problem.posterior.x)
             problem = condition_on_pending(problem, points)
-        options, region = self.get_search_options(), state.trust_region
+        options = self.get_search_options()
         # A run that begins to use its model exploits first: what it knows already may be enough.
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
-        # Under noise the best value is luck: success says nothing of the model.
-        radius = 1.0
-        if problem.known is not None and state.best_index is not None:
-            radius = region.around(state.unit[state.best_index])
+        exploits = options.exploit and ends_plan and problem.incumbent is not None
         found, is_plan, has_exploited = search_batch(
             problem,
             options,
             q - n_design,
             (state.seed, state.n_asked),
-            exploit_radius=radius if options.exploit and ends_plan else None,
+            exploit_radius=state.exploit_radius(problem.known is not None) if exploits else None,
             is_myopic=self.acquisition == "eic" or is_last or (ends_plan and not options.exploit),
         )
         begins_plan = is_plan or (options.exploit and problem.incumbent is not None)
@@ -778,9 +775,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             plan_pending=begins_plan and not has_exploited,
             next_starts=surrogate.starts,
         )
-        if has_exploited and state.best_index is not None:
-            best, centre = state.outputs[state.best_index, 0], state.unit[state.best_index]
-            after = replace(after, trust_region=region.awaiting(found[0], centre, float(best)))
+        after = after.with_exploit_step(found[0]) if has_exploited else after
         return np.concatenate([design, found]), after, surrogate
 
     def _n_design(self, state: RunState, q: int, is_last: bool) -> int:

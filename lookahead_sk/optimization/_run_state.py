@@ -137,6 +137,23 @@ class RunState:
         )
         return state.with_exploit_step_judged()
 
+    def exploit_radius(self, is_exact: bool) -> float:
+        """Radius of the trust region around the best point, in parts of the box.
+
+        Under noise it is all of the box: the best value is luck there, and success says nothing of
+        the model.
+        """
+        if not is_exact or self.best_index is None:
+            return 1.0
+        return self.trust_region.around(self.unit[self.best_index])
+
+    def with_exploit_step(self, point: FloatArray) -> Self:
+        """After an exploit step for this point (n_unit,), while there is a feasible one."""
+        if self.best_index is None:
+            return self
+        centre, best = self.unit[self.best_index], float(self.outputs[self.best_index, 0])
+        return replace(self, trust_region=self.trust_region.awaiting(point, centre, best))
+
     def with_exploit_step_judged(self) -> Self:
         """After the outcome of an exploit step, if it is there; where it paid another follows."""
         region = self.trust_region
