@@ -87,9 +87,10 @@ def _read_called(called: Any, table: FloatArray) -> BoolArray:
     if was_called.shape != table.shape:
         reject("called", f"of shape {table.shape}", Words(f"shape {was_called.shape}"))
     counts = was_called.sum(axis=1)
-    if (is_scored & ~was_called).any() or (counts > 1).any():
+    odd = np.flatnonzero((is_scored & ~was_called).any(axis=1) | (counts > 1))
+    if len(odd):
         hint = "load_routing(..., duplicates='keep') leaves every call its row."
-        row = int(np.flatnonzero((is_scored & ~was_called).any(axis=1) | (counts > 1))[0])
+        row = int(odd[0])
         got = Words(f"{int(max(counts[row], is_scored[row].sum()))} in row {row}")
         reject("scores", "a log with the score of one called model in each row", got, hint=hint)
     if not is_scored.any():
@@ -124,8 +125,8 @@ def _read_propensities(
         reject("propensities", accepted, Words(f"shape {values.shape}"))
     values = values[kept]
     own = values if values.ndim == 1 else values[rows, column]
-    if not ((own > 0) & (own <= 1)).all():  # also refuses NaN
-        odd = own[~((own > 0) & (own <= 1))]
+    odd = own[~((own > 0) & (own <= 1))]  # NaN too
+    if len(odd):
         reject("propensities", "in (0, 1] for every call", float(odd[0]))
     return own, None if values.ndim == 1 or np.isnan(values).any() else values
 
@@ -148,8 +149,8 @@ def _read_costs(
     if table.shape != shape:
         reject("costs", f"of shape {shape} or ({shape[1]},)", Words(f"shape {table.shape}"))
     own = table[kept, column]
-    if not (np.isfinite(own) & (own >= 0)).all():
-        n_odd = int((~(np.isfinite(own) & (own >= 0))).sum())
+    n_odd = int((~(np.isfinite(own) & (own >= 0))).sum())
+    if n_odd:
         reject("costs", "known and not negative for every call", Words(f"{n_odd} that are not"))
     if expected is not None:
         return own, _full(expected, "expected_costs", shape, names)[kept]

@@ -67,7 +67,8 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
     compile : bool, default=False
         Train the backbone under ``torch.compile``.
     costs : array-like of shape (K,), mapping of model to cost, or None, default=None
-        Price of each model, see ``cost_unit``.
+        Price of each model, see ``cost_unit``; or a `TokenPrice` of each, with
+        ``cost_unit="length"`` and ``response_lengths`` in tokens.
     cost_weight : float, default=0.0
         Utility is quality minus ``cost_weight`` times cost, in units of ``y`` per unit of cost;
         `tune_cost` sets it.
