@@ -38,7 +38,9 @@ from lookahead_sk.integrations._optuna_space import (
 )
 from lookahead_sk.optimization import TwoStepConstrainedBO
 from lookahead_sk.optimization._dimensions import LARGEST_WHOLE, MOST_CHOICES
+from lookahead_sk.optimization._first_points import make_region
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
+from lookahead_sk.optimization._known_constraints import read_known_constraints
 from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._problem import NEIGHBOURHOOD
 from lookahead_sk.optimization._run_state import describe_starts, restore_starts
@@ -68,6 +70,12 @@ class TwoStepConstrainedSampler(BaseSampler):
         Trials of a Sobol design before the first model; None: ``max(5, n_parameters + 1)``.
     acquisition : {"two_step", "eic"}, default="two_step"
         See `TwoStepConstrainedBO`.
+    known_constraints : callable or list of callables, default=None
+        Limits that are formulas of the parameters. Each gets a list of dicts of the modelled
+        parameters, as in ``trial.params``, and returns one value a dict, or a row of values, met
+        where ``<= 0``. No trial whose parameters are sampled together violates one; the first trial
+        of a study is sampled before the parameters are known, unless `study.enqueue_trial` has
+        given one.
     learns_from_failures : bool, default=True
         Whether a failed trial says that its parameters are bad. False ignores failed trials, as
         Optuna's own samplers do: right where trials fail because machines do.
@@ -110,6 +118,7 @@ class TwoStepConstrainedSampler(BaseSampler):
         seed: int | None = None,
         n_startup_trials: int | None = None,
         acquisition: str = "two_step",
+        known_constraints: Any = None,
         learns_from_failures: bool = True,
         independent_sampler: BaseSampler | None = None,
     ) -> None:
@@ -120,6 +129,7 @@ class TwoStepConstrainedSampler(BaseSampler):
         self._seed = _fresh_seed() if seed is None else seed
         self._n_startup_trials = n_startup_trials
         self._acquisition = check_choice(acquisition, "acquisition", ("two_step", "eic"))
+        self._known_constraints = _check_callables(known_constraints)
         self._learns_from_failures = learns_from_failures
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._search_space = IntersectionSearchSpace()
@@ -294,6 +304,7 @@ class TwoStepConstrainedSampler(BaseSampler):
             optimizer = TwoStepConstrainedBO(
                 to_bounds(search_space),
                 len(known.constraints),
+                known_constraints=self._known_of_points(search_space),
                 acquisition=self._acquisition,
                 n_initial=1,
                 random_state=_mix(self._seed, trial.number),
@@ -326,14 +337,31 @@ class TwoStepConstrainedSampler(BaseSampler):
         """
         space = make_space(to_bounds(search_space))
         known = space.encode(taken) if taken else np.empty((0, space.n_unit))
+        formulas = read_known_constraints(self._known_of_points(search_space), space)
+        region = make_region(space, formulas, None, known, _mix(self._seed, 0))
         numbers = [number, *range(_FIRST_SPARE + number, _FIRST_SPARE + number + _MOST_SPARE)]
         for n in numbers:
             uniform = sobol_uniform(n + 1, space.n_unit, _mix(self._seed, 0))[n:]
             unit = space.snap(uniform.numpy())
+            if not region.is_allowed(unit)[0]:
+                continue
             if not (space.distance(known, unit[0]) < _EQUAL).any():
                 break
+        if not region.is_allowed(unit)[0]:
+            legal = region.filled(unit, 1, _mix(self._seed, number))
+            unit = legal[[number % len(legal)]]
         (point,) = space.decode(unit)
         return dict(point)
+
+    def _known_of_points(self, search_space: Mapping[str, BaseDistribution]) -> Any:
+        """The known constraints as callables on points of the optimiser, None for none."""
+        if not self._known_constraints:
+            return None
+
+        def of_points(function: Any) -> Any:
+            return lambda points: function([to_params(p, search_space) for p in points])
+
+        return [of_points(function) for function in self._known_constraints]
 
 
 class _Known:
@@ -374,6 +402,18 @@ class _Known:
         if set(self.constraints) - set(values):
             return None
         return [sign * float(trial.values[0]), *(values[name] for name in self.constraints)]
+
+
+def _check_callables(given: Any) -> list[Any]:
+    """The callables that the parameter ``known_constraints`` holds, or raise."""
+    if given is None:
+        return []
+    functions = list(given) if isinstance(given, list | tuple) else [given]
+    for function in functions:
+        if not callable(function):
+            accepted = "a callable on a list of dicts, or a list of these"
+            reject("known_constraints", accepted, function, kind=TypeError)
+    return functions
 
 
 def _fresh_seed() -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
 from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._first_points import make_region
+from lookahead_sk.optimization._known_constraints import read_known_constraints
 from lookahead_sk.optimization._space import make_space
 
 Candidate = dict[str, Any]
@@ -53,6 +55,9 @@ class Proposals:
         self.optimizer = optimizer
         self.space = make_space(optimizer.bounds)
         self.rng = np.random.default_rng(seed)
+        known = read_known_constraints(optimizer.known_constraints, self.space)
+        nowhere = np.empty((0, self.space.n_unit))
+        self.region = make_region(self.space, known, None, nowhere, seed)
         self.seen: set[bytes] = set()
 
     def propose(self, n: int, remaining: int) -> list[Candidate]:
@@ -116,8 +121,8 @@ class Proposals:
         """The n best new candidates by the acquisition, of all or of many random ones."""
         unit = self._cells()
         if unit is None:
-            drawn = self.rng.random((_N_DRAWS, self.space.n_unit))
-            unit = self.space.snap(drawn)
+            drawn = self.space.snap(self.rng.random((_N_DRAWS, self.space.n_unit)))
+            unit = self.region.filled(drawn, _N_DRAWS, int(self.rng.integers(2**31)))
         candidates = self.space.decode(unit)
         rows = self.space.encode(candidates).round(9)
         keys = {row.tobytes(): i for i, row in enumerate(rows) if row.tobytes() not in self.seen}
@@ -136,5 +141,5 @@ class Proposals:
         """Every point of a small discrete space, in random order; None for another space."""
         if self.space.n_values > _MOST_CELLS:
             return None
-        cells = self.space.all_points()
+        cells = self.region.all_points()
         return None if cells is None else self.rng.permutation(cells)

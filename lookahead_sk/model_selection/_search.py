@@ -68,6 +68,11 @@ class ConstrainedSearchCV(BaseSearchCV):
         scorer, or a scorer; a column of ``cv_results_``, such as ``"mean_fit_time"``,
         ``"mean_score_time"`` or ``"mean_test_<metric>"``. A scorer's value is limited as it is
         returned: ``neg_log_loss`` is negative.
+    known_constraints : callable, constraint or list of these, default=None
+        Limits that are formulas of the parameters: no candidate is evaluated that violates one. A
+        callable gets a list of candidates, dicts as in ``cv_results_["params"]``, and returns one
+        value a candidate, or a row of values, met where ``<= 0``; constraints of `scipy.optimize`
+        are taken too, see `TwoStepConstrainedBO`.
     n_iter : int, default=10
         Candidates to evaluate.
     batch_size : int, default=1
@@ -195,6 +200,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         *,
         objective: Any = None,
         constraints: Any = None,
+        known_constraints: Any = None,
         n_iter: int = 10,
         batch_size: int = 1,
         n_initial: int | None = None,
@@ -214,6 +220,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         self.param_distributions = param_distributions
         self.objective = objective
         self.constraints = constraints
+        self.known_constraints = known_constraints
         self.n_iter = n_iter
         self.batch_size = batch_size
         self.n_initial = n_initial
@@ -253,7 +260,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         Raises
         ------
         ValueError
-            If a parameter is invalid, or all fits of all candidates failed.
+            If a parameter is invalid, no candidate meets the known constraints, or all fits of all
+            candidates failed.
         """
         metrics = self._check_parameters()
         state = self._make_state(metrics)
@@ -436,6 +444,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         optimizer = TwoStepConstrainedBO(
             read_distributions(self.param_distributions),
             self._search_state.metrics.n_constraints,
+            known_constraints=self.known_constraints,
             acquisition=self.acquisition,
             n_initial=self.n_initial,
             random_state=int(seeds[0]),

@@ -36,11 +36,13 @@ from lookahead_sk.optimization._problem import (
     SearchOptions,
     condition_on_pending,
 )
+from lookahead_sk.optimization._region_ascent import ascend_within
 
 # Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
 _BLOCK = 4_000_000
 # Exploit steps begin where EIC with so much smaller standard deviations is largest.
 _EXPLOIT_STD_FACTOR, _N_EXPLOIT_STARTS = 0.1, 2
+_N_ROUNDS = 10  # of pulling back onto known constraints, see `Region.pulled_back`
 
 
 def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[Tensor, Tensor]:
@@ -62,14 +64,23 @@ def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[T
     values : Tensor of shape (k,)
         Their log EIC.
     """
-    pool = problem.allowed(problem.snap(_pool(problem, options.n_screen, seed)))
+    pool = problem.allowed(_screened(problem, options, seed))
     value = problem.log_eic(pool)
     order = _spread(pool, value, options.n_restarts)
-    points, _ = ascend(problem.log_eic, pool[order], problem.is_free)
+    if problem.region is None:
+        points, _ = ascend(problem.log_eic, pool[order], problem.is_free)
+    else:
+        points, _ = ascend_within(problem.log_eic, pool[order], problem.region)
     points = problem.allowed(problem.snap(torch.cat([points, pool[order[:1]]])))
     value = problem.log_eic(points)
     keep = _spread(points, value, len(points), distance=1e-3)
     return points[keep], value[keep]
+
+
+def _screened(problem: Problem, options: SearchOptions, seed: int) -> Tensor:
+    """Legal points of the pool."""
+    pool = problem.snap(_pool(problem, options.n_screen, seed))
+    return problem.permitted(pool, options.n_screen // 4, seed)
 
 
 def _pool(problem: Problem, n: int, seed: int) -> Tensor:
@@ -103,7 +114,7 @@ def second_step_candidates(
     problem: Problem, optima: Tensor, options: SearchOptions, seed: int
 ) -> Moments:
     """Candidates of the second step: EIC's optima, the best screened points, and many others."""
-    pool = problem.snap(_pool(problem, options.n_screen, seed))
+    pool = _screened(problem, options, seed)
     value = problem.log_eic(pool)
     g = options.n_candidates
     best = pool[value.topk(min(g // 2, len(pool))).indices]
@@ -112,7 +123,8 @@ def second_step_candidates(
     index = torch.arange(len(near), device=pool.device)
     size = 10.0 ** -(0.75 + 0.5 * (index % 4))
     near = (optima[index % len(optima)] + size.unsqueeze(1) * near).clamp(0, 1)
-    chosen = torch.cat([optima, best, problem.snap(near), pool[: g // 4]])
+    near = problem.permitted(problem.snap(near))
+    chosen = torch.cat([optima, best, near, pool[: g // 4]])
     return moments(problem.posterior, chosen)
 
 
@@ -228,7 +240,7 @@ def _screen(
 ) -> Tensor:
     """Starts of the ascent: EIC's batch and the best of 48 by a cheap value, (S, q, d)."""
     d = greedy.shape[1]
-    anywhere = problem.snap(sobol_uniform(24, d, seed, greedy))
+    anywhere = problem.permitted(problem.snap(sobol_uniform(24, d, seed, greedy)), 24, seed)
     best = candidates.x[len(optima) : len(optima) + 24]
     first = torch.cat([optima, best, anywhere])
     batches = torch.cat([first.unsqueeze(1), greedy[1:].expand(len(first), -1, -1)], dim=1)
@@ -265,10 +277,10 @@ def _climb(
         second = 0.95 * second + 0.05 * gradient.square()
         size = 0.04 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * t / options.max_iter)))
         update = (first / (1 - 0.8**t)) / ((second / (1 - 0.95**t)).sqrt() + 1e-12)
-        x = (x + size * update).clamp(0, 1)
+        x = problem.pulled_back((x + size * update).clamp(0, 1), x, 1)
         if 3 * t > 2 * options.max_iter:
             tail, n_tail = tail + x, n_tail + 1
-    return tail / n_tail if n_tail else x
+    return problem.pulled_back(tail / n_tail, starts, _N_ROUNDS) if n_tail else x
 
 
 def mean_value(

@@ -25,8 +25,10 @@ from lookahead_sk.optimization._acquisition_map import (
     two_step_value,
 )
 from lookahead_sk.optimization._design import next_design
+from lookahead_sk.optimization._first_points import make_region
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._kernel_conversion import check_kernel
+from lookahead_sk.optimization._known_constraints import read_known_constraints
 from lookahead_sk.optimization._map_fit import Noise
 from lookahead_sk.optimization._next_batch import search_batch
 from lookahead_sk.optimization._predictive import log_density, predict_moments
@@ -37,7 +39,8 @@ from lookahead_sk.optimization._problem import (
     is_exact,
     make_problem,
 )
-from lookahead_sk.optimization._run_state import RunState, check_outputs, feasible_rows
+from lookahead_sk.optimization._region import Region
+from lookahead_sk.optimization._run_state import RunState, check_outputs
 from lookahead_sk.optimization._space import (
     Space,
     make_space,
@@ -70,6 +73,13 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         choices, then points are dicts. None: the box spanned by the points given to `fit`.
     n_constraints : int, default=0
         Number of constraints m; 0 is unconstrained optimisation.
+    known_constraints : constraint, callable or list of these, default=None
+        Constraints that are formulas: no point is asked for that violates one. A
+        `scipy.optimize.LinearConstraint` or `~scipy.optimize.NonlinearConstraint` of the variables,
+        or a callable that gets all points at once, an array (n, d) or for named variables a list of
+        dicts, and returns values (n,) or (n, k), met where ``<= 0``. Rows of a LinearConstraint
+        with ``lb == ub`` are equalities, of variables given as ``(low, high)``. They may change
+        during a run.
     batch_size : int, default=1
         Points that `ask` returns.
     acquisition : {"two_step", "eic"}, default="two_step"
@@ -144,6 +154,11 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     latent functions: fantasies carry no observation noise. Under noise the incumbent is the
     smallest posterior mean among the points observed feasible.
 
+    Points that are asked for meet inequalities of ``known_constraints`` exactly, and equalities to
+    1e-9 of the largest sum that a row can take. Points that are told may violate them: they teach
+    the model, and are not feasible if they miss one by more than 1e-6 (in the units of a callable;
+    for linear rows, of the largest sum).
+
     References
     ----------
     .. [1] Zhang, Zhang and Frazier, "Constrained two-step look-ahead Bayesian optimization",
@@ -174,6 +189,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         bounds: Any = None,
         n_constraints: int = 0,
         *,
+        known_constraints: Any = None,
         batch_size: int = 1,
         acquisition: str = "two_step",
         gradient_estimator: str = "stratified",
@@ -191,6 +207,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     ) -> None:
         self.bounds = bounds
         self.n_constraints = n_constraints
+        self.known_constraints = known_constraints
         self.batch_size = batch_size
         self.acquisition = acquisition
         self.gradient_estimator = gradient_estimator
@@ -229,23 +246,25 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     @property
     def is_feasible_(self) -> BoolArray:
         """Which evaluated points are feasible."""
-        return feasible_rows(self.y_)
+        state = self._seen_state()
+        return np.zeros(0, dtype=bool) if state is None else state.is_feasible.copy()
 
     @property
     def best_x_(self) -> Any:
         """Best feasible point, None while there is none."""
-        if self._state is None or self._state.best_index is None:
+        state = self._seen_state()
+        if state is None or state.best_index is None:
             return None
-        index = self._state.best_index
-        (best,) = self._state.space.copy(self._state.told[index : index + 1])
+        (best,) = state.space.copy(state.told[state.best_index : state.best_index + 1])
         return best
 
     @property
     def best_y_(self) -> float:
         """Objective of the best feasible point, NaN while there is none."""
-        if self._state is None or self._state.best_index is None:
+        state = self._seen_state()
+        if state is None or state.best_index is None:
             return float("nan")
-        return float(self._state.outputs[self._state.best_index, 0])
+        return float(state.outputs[state.best_index, 0])
 
     @property
     def pending_(self) -> Any:
@@ -305,7 +324,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is invalid.
+            If a parameter is invalid, or no point meets the known constraints.
         """
         self._check_parameters()
         q = check_int(self.batch_size if n_points is None else n_points, "n_points", 1)
@@ -318,11 +337,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         is_last = remaining is not None and remaining <= q
         self._warn_of_a_small_budget(state, remaining)
         with one_thread:
-            unit, after, surrogate = self._search(state, q, is_last)
+            region = self._region(state)
+            unit, after, surrogate = self._search(state, q, is_last, region)
         points = state.space.decode(unit)
         # As `tell` will read them: where floats are coarse, a point is not quite its own.
         unit = state.space.encode(points)
-        if _repeats_in_vain(state, unit, surrogate):
+        if _repeats_in_vain(state, region, unit, surrogate):
             message = (
                 "Every point of the search space was evaluated or is pending: some are repeated."
             )
@@ -431,6 +451,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             reject("y", "outputs with at least one row without NaN", outputs)
         check_kernel(self.kernel, space.n_unit)
         state = self._new_state(space).with_told(X, unit, outputs)
+        self._region(state)
         surrogate = self._fit_surrogate(state)
         self.n_iter_ = surrogate.n_iter
         self._assign(state, surrogate)
@@ -564,7 +585,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         )
 
     def save(self, path: str | Path) -> None:
-        """Write parameters and data as JSON.
+        """Write parameters and data as JSON, all but ``known_constraints``.
 
         Parameters
         ----------
@@ -586,7 +607,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             state = self._current_state().to_json(with_box=self.bounds is None)
         content = _persistence.as_json({"parameters": parameters, "state": state})
         try:
-            restored = self._from_content(content)
+            restored = self._from_content(content, self.known_constraints)
             if restored._state is not None and restored.space_.key != self.space_.key:
                 reject("bounds", "made of what JSON keeps", self.bounds)
         except _persistence.SENSELESS as error:
@@ -595,13 +616,15 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         _persistence.write(path, content)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, *, known_constraints: Any = None) -> Self:
         """Restore an optimiser that asks for the very same points as the saved one would have.
 
         Parameters
         ----------
         path : str or Path
             File written by `save`.
+        known_constraints : constraint, callable or list of these, default=None
+            Those of the saved optimiser: a file cannot hold formulas.
 
         Returns
         -------
@@ -611,20 +634,23 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the file is damaged or of another version; the message names it.
+            If the file is damaged or of another version, the message names it; or if the saved
+            optimiser had known constraints and none are given.
         OSError
             If it cannot be read.
         """
         content = _persistence.read(path)
+        _persistence.check_known_constraints(content, known_constraints)
         try:
-            return cls._from_content(content)
+            return cls._from_content(content, known_constraints)
         except _persistence.SENSELESS as error:
             raise _persistence.damaged(path, error) from error
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Self:
+    def _from_content(cls, content: dict[str, Any], known_constraints: Any) -> Self:
         """The optimiser that `save` described, or raise."""
-        restored = cls(**_persistence.restore_parameters(content["parameters"]))
+        parameters = _persistence.restore_parameters(content["parameters"])
+        restored = cls(**{**parameters, "known_constraints": known_constraints})
         restored._check_settings()
         if restored.random_state is not None:
             check_int(restored.random_state, "random_state")
@@ -670,6 +696,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         state = self._state
         if state is None:
             return self._new_state(self._make_space())
+        state = self._with_known(state)
         check_kernel(self.kernel, state.space.n_unit)
         hint = "Tell the data to another optimiser, or replace them by fit."
         if self.n_constraints != state.n_constraints:
@@ -684,14 +711,27 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
 
     def _new_state(self, space: Space) -> RunState:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        return RunState.empty(space, self.n_constraints, seed)
+        return self._with_known(RunState.empty(space, self.n_constraints, seed))
+
+    def _with_known(self, state: RunState) -> RunState:
+        """The state with the known constraints that the parameter means at the moment."""
+        return replace(state, known=read_known_constraints(self.known_constraints, state.space))
+
+    def _seen_state(self) -> RunState | None:
+        """The run's state for looking at it, None before the first ask or tell."""
+        return None if self._state is None else self._with_known(self._state)
+
+    def _region(self, state: RunState) -> Region:
+        """Where points may be asked for."""
+        points = np.concatenate([state.unit, state.pending])
+        return make_region(state.space, state.known, None, points, state.seed)
 
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
         is_new = surrogate is not None and surrogate is not self._surrogate
         self.n_features_in_ = state.space.n_features
         self._surrogate = None  # never that of another state, even if this is interrupted
-        self._state, self._seeded_by = state, self.random_state
+        self._state, self._seeded_by = replace(state, known=None), self.random_state
         if is_new:
             self._fitted_with = self._fit_parameters()
         self._surrogate = surrogate
@@ -707,7 +747,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             raise NotFittedError(
                 "This TwoStepConstrainedBO instance is not fitted yet: call fit or tell first."
             )
-        return self._state
+        return self._with_known(self._state)
 
     def _fit_surrogate(self, state: RunState) -> Surrogate:
         noise: Any = self.noise
@@ -739,20 +779,20 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return surrogate
 
     def _problem(self) -> Problem:
-        surrogate = self._fitted()
-        return make_problem(self._fitted_state(), surrogate)
+        state = self._fitted_state()
+        return make_problem(state, self._fitted(), self._region(state))
 
     def _search(
-        self, state: RunState, q: int, is_last: bool
+        self, state: RunState, q: int, is_last: bool, region: Region
     ) -> tuple[FloatArray, RunState, Surrogate | None]:
         """The next q unit points, and the state and the surrogate after the search for them."""
         n_design = self._n_design(state, q, is_last)
-        design, n_designed = next_design(state, n_design)
+        design, n_designed = next_design(state, n_design, region)
         designed = replace(state, n_designed=n_designed)
         if n_design == q:
             return design, designed, self._surrogate
         surrogate = self._cached_or_fitted(state)
-        problem = make_problem(state, surrogate)
+        problem = make_problem(state, surrogate, region)
         pending = np.concatenate([state.pending, design])
         if len(pending):
             points = torch.as_tensor(pending).to(problem.posterior.x)
@@ -808,9 +848,11 @@ def _is_same_seed(given: Any, before: Any) -> bool:
     return given is before or (is_int and given == before)
 
 
-def _repeats_in_vain(state: RunState, unit: FloatArray, surrogate: Surrogate | None) -> bool:
+def _repeats_in_vain(
+    state: RunState, region: Region, unit: FloatArray, surrogate: Surrogate | None
+) -> bool:
     """Whether points are asked for again that are known exactly, as there are no others."""
-    n_values = state.space.n_values
+    n_values = region.n_values
     before = np.concatenate([state.unit, state.pending])
     if n_values > len(before) + len(unit):
         return False

@@ -38,6 +38,8 @@ def describe_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
         "bounds": describe_bounds(parameters["bounds"]),
         "kernel": describe_kernel(parameters["kernel"]),
         "device": str(parameters["device"]),
+        # Formulas cannot be written: whether there were some, so that load asks for them.
+        "known_constraints": parameters["known_constraints"] is not None,
     }
     if not isinstance(parameters["random_state"], int | np.integer | None):
         described["random_state"] = None  # the seed drawn from it is part of the state
@@ -139,6 +141,15 @@ def read(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise damaged(path, error) from error
     return content
+
+
+def check_known_constraints(content: dict[str, Any], given: Any) -> None:
+    """Raise where a saved optimiser had known constraints and none are given again."""
+    parameters = content["parameters"]
+    had_some = isinstance(parameters, dict) and parameters.get("known_constraints")
+    if had_some and given is None:
+        accepted = "given to load, since the saved optimiser had some and a file cannot hold them"
+        reject("known_constraints", accepted, given)
 
 
 def damaged(path: str | Path, reason: Any) -> ValueError:

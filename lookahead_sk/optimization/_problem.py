@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lookahead_sk.optimization._acquisition import log_eic
 from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
+from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState
 from lookahead_sk.optimization._surrogate import Surrogate
 
@@ -83,6 +84,7 @@ class Problem:
     pending: Tensor | None = None  # (p, d), points whose neighbourhood is left to others
     all_points: Callable[[], Tensor | None] = field(default=lambda: None)  # (c, d), if they are few
     std_factor: float = 1.0  # factor of the standard deviations in EIC
+    region: Region | None = None  # that of known constraints, which all points must be in
 
     def log_eic(self, points: Tensor) -> Tensor:
         """Log constrained expected improvement of points (P, d), (P,)."""
@@ -91,8 +93,34 @@ class Problem:
         factor = 1.0 if self.incumbent is None else self.std_factor
         return log_eic(at.mean, factor * at.variance.sqrt(), self.incumbent)
 
+    def is_permitted(self, points: Tensor) -> Tensor:
+        """Which points (.., d) meet the known constraints, (..)."""
+        if self.region is None:
+            return torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
+        unit = points.detach().reshape(-1, points.shape[-1]).cpu().numpy()
+        allowed = torch.as_tensor(self.region.is_allowed(unit), device=points.device)
+        return allowed.reshape(points.shape[:-1])
+
+    def permitted(self, points: Tensor, n_least: int = 1, seed: int = 0) -> Tensor:
+        """Those of the points (P, d) that meet the known constraints, or others, n_least."""
+        if self.region is None:
+            return points
+        unit = self.region.filled(points.detach().cpu().numpy(), n_least, seed)
+        return torch.as_tensor(unit).to(points)
+
+    def pulled_back(self, points: Tensor, starts: Tensor, n_rounds: int) -> Tensor:
+        """Points (.., d) moved towards permitted starts until they are permitted too."""
+        if self.region is None:
+            return points
+        ends, begins = (x.reshape(-1, x.shape[-1]).cpu().numpy() for x in (points, starts))
+        unit = self.region.pulled_back(ends, begins, n_rounds)
+        return torch.as_tensor(unit).to(points).reshape(points.shape)
+
     def is_excluded(self, points: Tensor) -> Tensor:
         """Which points (.., d) must not be asked for, (..)."""
+        return self._is_taken(points) | ~self.is_permitted(points)
+
+    def _is_taken(self, points: Tensor) -> Tensor:
         return (
             _is_near(points, self.known, _EQUAL)
             | _is_near(points, self.excluded, _SAME)
@@ -100,19 +128,20 @@ class Problem:
         )
 
     def allowed(self, points: Tensor) -> Tensor:
-        """The points that are not excluded.
+        """The points (P, d) that are not excluded.
 
         Where there are none: those of a finite space that nobody evaluates, those that were not
-        evaluated, or all.
+        evaluated, or all. Known constraints hold in any case.
         """
-        free = points[~self.is_excluded(points)]
+        points = self.permitted(points)
+        free = points[~self._is_taken(points)]
         if len(free):
             return free
         everywhere = self.all_points()
         points = points if everywhere is None else everywhere
         taken = (self.known, self.excluded, self.pending)
         is_taken = torch.stack([_is_near(points, others, _SAME) for others in taken]).any(0)
-        for is_out in (self.is_excluded(points), is_taken):
+        for is_out in (self._is_taken(points), is_taken):
             if not is_out.all():
                 return points[~is_out]
         return points
@@ -145,29 +174,31 @@ def _is_near(points: Tensor, others: Tensor | None, distance: float) -> Tensor:
     return (torch.cdist(points, others, p=math.inf) < distance).any(-1)
 
 
-def make_problem(state: RunState, surrogate: Surrogate) -> Problem:
+def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = None) -> Problem:
     """The problem of a run whose surrogate is fitted, pending points left aside."""
+    region = region or Region(state.space)
     order = np.where(state.is_feasible, state.outputs[:, 0], np.inf).argsort(kind="stable")
     best = order[: min(_N_ANCHORS, max(1, int(state.is_feasible.sum())))]
 
     def snap(points: Tensor) -> Tensor:
-        legal = state.space.snap(points.detach().cpu().numpy())
+        legal = region.snap(points.detach().cpu().numpy())
         return torch.as_tensor(legal).to(points)
 
     def all_points() -> Tensor | None:
-        points = state.space.all_points()
+        points = region.all_points()
         return None if points is None else torch.as_tensor(points).to(x)
 
     x = surrogate.posterior.x
     return Problem(
         surrogate.posterior,
-        surrogate.incumbent,
+        surrogate.incumbent_among(state.is_feasible),
         anchor=torch.as_tensor(state.unit[best]).to(x),
         snap=snap,
-        is_free=torch.as_tensor(state.space.is_continuous).to(x.device),
+        is_free=torch.as_tensor(region.is_free).to(x.device),
         # What is known exactly gains nothing from a second evaluation.
         known=x if is_exact(state, surrogate) else None,
         all_points=all_points,
+        region=None if region.known is None else region,
     )
 
 

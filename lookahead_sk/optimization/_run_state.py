@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from lookahead_sk._validation import Words, as_float_array, check_choice, check_
 from lookahead_sk.optimization._choices import choice_as_json, choice_from_json
 from lookahead_sk.optimization._dimensions import Real
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
+from lookahead_sk.optimization._known_constraints import KnownConstraints
 from lookahead_sk.optimization._map_fit import FitStart
 from lookahead_sk.optimization._space import Space
 from lookahead_sk.optimization._transforms import Kind
@@ -48,6 +50,7 @@ class RunState:
     trust_region: TrustRegion = field(default_factory=TrustRegion)  # of exploit steps
     starts: Sequence[FitStart] = ()  # of the fit to the present data
     next_starts: Sequence[FitStart] = ()  # of the next fit, once there has been an ask
+    known: KnownConstraints | None = None  # as the parameter says at the moment, not saved
 
     @classmethod
     def empty(cls, space: Space, n_constraints: int, seed: int) -> Self:
@@ -66,10 +69,11 @@ class RunState:
         """Whether any evaluation succeeded."""
         return bool((~np.isnan(self.outputs).any(axis=1)).any())
 
-    @property
+    @cached_property
     def is_feasible(self) -> BoolArray:
         """Which evaluated points are feasible, (n,)."""
-        return feasible_rows(self.outputs)
+        feasible = feasible_rows(self.outputs)
+        return feasible if self.known is None else feasible & self.known.is_met_by_told(self.told)
 
     @property
     def best_index(self) -> int | None:

@@ -21,7 +21,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from lookahead_sk._threads import fork_safe_lock
-from lookahead_sk._typing import FloatArray
+from lookahead_sk._typing import BoolArray, FloatArray
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try, to_torch_kernel
 from lookahead_sk.optimization._map_fit import (
     FitStart,
@@ -53,7 +53,7 @@ class Surrogate:
     transforms: tuple[OutputTransform, ...]  # objective, constraints
     starts: tuple[FitStart, ...]  # of the next fit, one per output, "it runs" last
     noise: FloatArray  # (J,), model units
-    incumbent: float | None  # model units
+    objective: torch.Tensor  # (n,), model units
     n_iter: int  # of the hyper-parameters, over all outputs
 
     @property
@@ -62,6 +62,29 @@ class Surrogate:
         prior = self.posterior.kernel.diag(self.posterior.x).mean(-1).cpu().numpy()
         n = len(self.transforms)  # without "it runs"
         return bool((self.noise[:n] <= _EXACT_NOISE * prior[:n]).all())
+
+    def incumbent_among(self, feasible: BoolArray) -> float | None:
+        """Best feasible objective; under noise, the best posterior mean at a feasible point.
+
+        Parameters
+        ----------
+        feasible : ndarray of shape (n,)
+            Which of the data are feasible.
+
+        Returns
+        -------
+        float or None
+            In model units; None while nothing is feasible.
+        """
+        rows = torch.as_tensor(feasible)
+        if not rows.any():
+            return None
+        prior = self.posterior.kernel.diag(self.posterior.x)[0].mean()
+        if self.noise[0] <= _EXACT_NOISE * float(prior):
+            return float(self.objective[rows].min())
+        with torch.no_grad():
+            mean = moments(self.posterior, self.posterior.x).mean[0]
+        return float(mean[rows.to(mean.device)].min())
 
 
 def fit_surrogate(
@@ -111,7 +134,7 @@ def fit_surrogate(
             start = starts[-1] if len(starts) > len(fits) else None
             fits.append(fit_runs(kernels, x, ran, start))
     masks = [ran] * y.shape[1] + [np.ones_like(ran)] * (len(fits) - y.shape[1])
-    return _assemble(x, y, fits, masks)
+    return _assemble(x, fits, masks)
 
 
 @functools.cache
@@ -176,7 +199,7 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _assemble(x: FloatArray, y: FloatArray, fits: list[OutputFit], masks: list[Any]) -> Surrogate:
+def _assemble(x: FloatArray, fits: list[OutputFit], masks: list[Any]) -> Surrogate:
     kernels = [fit.model.kernel_ for fit in fits]
     kernel = to_torch_kernel(kernels)
     noise = torch.zeros(len(fits), dtype=torch.float64) + kernel.noise()
@@ -186,20 +209,7 @@ def _assemble(x: FloatArray, y: FloatArray, fits: list[OutputFit], masks: list[A
         values[j, torch.tensor(rows)] = torch.tensor(fit.target)
     offset = torch.tensor([fit.offset for fit in fits], dtype=torch.float64)
     posterior = condition_safely(kernel, torch.tensor(x), values, noise, offset, mask)
-    incumbent = _incumbent(posterior, y, values[0], noise[0])
     starts = tuple(fit.start for fit in fits)
     transforms = tuple(fit.transform for fit in fits if fit.transform is not None)
     n_iter = sum(fit.n_iter for fit in fits)
-    return Surrogate(posterior, transforms, starts, noise.numpy(), incumbent, n_iter)
-
-
-def _incumbent(
-    posterior: Posterior, y: FloatArray, objective: torch.Tensor, noise: torch.Tensor
-) -> float | None:
-    """Best feasible objective; under noise, the best posterior mean at a feasible point."""
-    feasible = torch.tensor((y[:, 1:] <= 0).all(axis=1) & ~np.isnan(y).any(axis=1))
-    if not feasible.any():
-        return None
-    if noise <= _EXACT_NOISE * posterior.kernel.diag(posterior.x)[0].mean():
-        return float(objective[feasible].min())
-    return float(moments(posterior, posterior.x).mean[0, feasible].min())
+    return Surrogate(posterior, transforms, starts, noise.numpy(), values[0], n_iter)

@@ -359,3 +359,24 @@ def test_integers_that_floats_cannot_tell_apart_are_announced(options):
     with pytest.warns(UserWarning, match="'n' has integers larger than 9007199254740992"):
         study.optimize(lambda t: t.suggest_int("n", 1, 1 + 2**60, **options) * 1e-18, n_trials=4)
     assert len({t.params["n"] for t in study.trials}) == 4
+
+
+def test_no_trial_violates_a_known_constraint():
+    def excess(params):
+        return [p["x"] * p["n"] - (6 if p["kind"] == "wide" else 2) for p in params]
+
+    def outcome(trial):
+        x, n = trial.suggest_float("x", 0.1, 6), trial.suggest_int("n", 2, 20, step=2)
+        kind = trial.suggest_categorical("kind", ["wide", "narrow"])
+        return -x - n * (1 if kind == "narrow" else 0.5)
+
+    study = study_with(known_constraints=excess)
+    study.enqueue_trial({"x": 0.1, "n": 2, "kind": "wide"})
+    study.optimize(outcome, n_trials=14)
+    assert max(excess(params_of(study))) <= 0
+    assert study.best_value < -13
+    with pytest.raises(TypeError, match="known_constraints must be a callable"):
+        TwoStepConstrainedSampler(known_constraints="x < 1")
+    impossible = TwoStepConstrainedSampler(known_constraints=lambda ps: [1.0 for _ in ps])
+    with pytest.raises(ValueError, match="known_constraints must be such that a point"):
+        optuna.create_study(sampler=impossible).optimize(objective, n_trials=2)

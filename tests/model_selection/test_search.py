@@ -376,3 +376,27 @@ def test_it_is_cloned_pickled_and_not_fitted_before_fit(make_search, cancer):
     copy = pickle.loads(pickle.dumps(search))
     np.testing.assert_array_equal(copy.predict(cancer[0]), search.predict(cancer[0]))
     assert not hasattr(clone(search), "cv_results_")
+
+
+def test_no_candidate_violates_a_known_constraint():
+    space = {"x": uniform(0, 1), "fails_above": [2.0, 3.0]}
+
+    def excess(candidates):
+        return [c["x"] * c["fails_above"] - 0.6 for c in candidates]
+
+    search = search_step(space, constraints=None, known_constraints=excess, n_iter=14).fit(*DATA)
+    assert max(excess(search.cv_results_["params"])) <= 0
+    assert search.best_score_ == pytest.approx(0.3, abs=1e-3)
+    assert search.best_params_["fails_above"] == 2.0
+    assert clone(search).known_constraints is excess
+
+
+def test_a_finite_space_is_searched_where_known_constraints_allow():
+    space = {"x": [0.1, 0.2, 0.3, 0.4]}
+    search = search_step(space, known_constraints=lambda cs: [c["x"] - 0.25 for c in cs], n_iter=6)
+    with pytest.warns(UserWarning, match="The search space has only 2 candidates"):
+        search.fit(*DATA)
+    assert sorted(c["x"] for c in search.cv_results_["params"]) == [0.1, 0.2]
+    search.set_params(known_constraints=lambda cs: [c["x"] for c in cs])
+    with pytest.raises(ValueError, match="known_constraints must be such that a point"):
+        search.fit(*DATA)
