@@ -73,6 +73,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/optimization_speed.py
 	$(BIN)/python benchmarks/optimization_ascent.py
 	$(BIN)/python benchmarks/optimization_batches.py
+	$(BIN)/python benchmarks/known_constraints.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/optimization.py
 	$(BIN)/python benchmarks/suites.py
