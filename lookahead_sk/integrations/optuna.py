@@ -486,7 +486,9 @@ def _begin_where_others_ended(
     kernels = kernels_to_try(None, state.space.n_unit)
     try:
         starts = restore_starts(content["starts"], "starts", kernels, state.n_constraints)
-        region = TrustRegion.from_json(content["trust_region"], state.space.n_unit)
+        region = TrustRegion.from_json(
+            content["trust_region"], state.space.n_unit, 1 + state.n_constraints
+        )
     except SENSELESS:  # of another version
         return
     state = replace(state, starts=starts, trust_region=region)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lookahead_sk.optimization._acquisition import two_step_samples
 from lookahead_sk.optimization._bfgs import ascend
-from lookahead_sk.optimization._exploit import find_exploit_point
+from lookahead_sk.optimization._exploit import find_exploit_point, find_local_point
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._normal import sobol_normal, sobol_uniform
 from lookahead_sk.optimization._posterior import Moments, moments
@@ -37,6 +37,7 @@ from lookahead_sk.optimization._problem import (
     condition_on_pending,
 )
 from lookahead_sk.optimization._region_ascent import ascend_within
+from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 
 # Memory of one block of fantasies x batches x candidates x outputs: 32 MB of float64.
 _BLOCK = 4_000_000
@@ -167,9 +168,9 @@ def greedy_batch(
 
 
 def exploit_step(
-    problem: Problem, options: SearchOptions, seed: int, radius: float
-) -> Tensor | None:
-    """The point that the model expects to be best, within a trust region.
+    problem: Problem, options: SearchOptions, seed: int, trust_region: TrustRegion
+) -> ExploitStep | None:
+    """The point that a model expects to be best, within a trust region.
 
     Parameters
     ----------
@@ -179,18 +180,32 @@ def exploit_step(
         Number of screened points and of starts.
     seed : int
         Seed of the screening points.
-    radius : float
-        Of the trust region, in parts of the box.
+    trust_region : TrustRegion
+        The radius, and which model is asked first.
 
     Returns
     -------
-    Tensor of shape (1, d) or None
-        The point; None if the model expects nothing better than the best.
+    ExploitStep or None
+        The step; None if no model expects anything better than the best.
     """
-    problem = problem.excluding(problem.posterior.x)
+    radius = trust_region.radius
+    if trust_region.is_local and (step := _local_step(problem, radius)) is not None:
+        return step
+    if problem.known is None:
+        problem = problem.excluding(problem.posterior.x)
     points, _ = maximize_eic(replace(problem, std_factor=_EXPLOIT_STD_FACTOR), options, seed)
     found = find_exploit_point(problem, points[:_N_EXPLOIT_STARTS], radius)
-    return None if found is None else found.unsqueeze(0)
+    if found is None:
+        return None if trust_region.is_local else _local_step(problem, radius)
+    return ExploitStep(found.cpu().numpy(), None, is_local=False)
+
+
+def _local_step(problem: Problem, radius: float) -> ExploitStep | None:
+    found = find_local_point(problem, radius)
+    if found is None:
+        return None
+    point, expected = found
+    return ExploitStep(point.cpu().numpy(), expected, is_local=True)
 
 
 def maximize_two_step(

@@ -31,7 +31,7 @@ from lookahead_sk.optimization._kernel_conversion import check_kernel
 from lookahead_sk.optimization._known_constraints import read_known_constraints
 from lookahead_sk.optimization._map_fit import Noise
 from lookahead_sk.optimization._next_batch import search_batch
-from lookahead_sk.optimization._predictive import log_density, predict_moments
+from lookahead_sk.optimization._predictive import log_density, predict_medians, predict_moments
 from lookahead_sk.optimization._problem import (
     Problem,
     SearchOptions,
@@ -801,21 +801,26 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         # A run that begins to use its model exploits first: what it knows already may be enough.
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
         exploits = options.exploit and ends_plan and problem.incumbent is not None
-        found, is_plan, has_exploited = search_batch(
+        exact = problem.known is not None
+        found, is_plan, step = search_batch(
             problem,
             options,
             q - n_design,
             (state.seed, state.n_asked),
-            exploit_radius=state.exploit_radius(problem.known is not None) if exploits else None,
+            trust_region=state.exploit_region(exact) if exploits else None,
             is_myopic=self.acquisition == "eic" or is_last or (ends_plan and not options.exploit),
         )
         begins_plan = is_plan or (options.exploit and problem.incumbent is not None)
         after = replace(
             designed,
-            plan_pending=begins_plan and not has_exploited,
+            plan_pending=begins_plan and step is None,
             next_starts=surrogate.starts,
         )
-        after = after.with_exploit_step(found[0]) if has_exploited else after
+        if step is not None:
+            expected = step.expected
+            if expected is None:
+                expected = predict_medians(surrogate, step.point[None])[0]
+            after = after.with_exploit_step(step, expected, is_exact=exact)
         return np.concatenate([design, found]), after, surrogate
 
     def _n_design(self, state: RunState, q: int, is_last: bool) -> int:

@@ -29,6 +29,13 @@ def latent_moments(surrogate: Surrogate, unit: FloatArray) -> tuple[FloatArray, 
     return mean.T.cpu().numpy(), variance.sqrt().T.cpu().numpy()
 
 
+def predict_medians(surrogate: Surrogate, unit: FloatArray) -> FloatArray:
+    """Medians of the latent outputs in the user's units, (n, 1 + m)."""
+    mean, _ = latent_moments(surrogate, unit)
+    columns = [t.inverse(mean[:, j]) for j, t in enumerate(surrogate.transforms)]
+    return np.stack(columns, axis=1)
+
+
 def predict_moments(surrogate: Surrogate, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of the latent outputs in the user's units.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lookahead_sk.optimization._acquisition import log_eic
+from lookahead_sk.optimization._local_model import Evaluated
 from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
 from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState
@@ -85,6 +86,7 @@ class Problem:
     all_points: Callable[[], Tensor | None] = field(default=lambda: None)  # (c, d), if they are few
     std_factor: float = 1.0  # factor of the standard deviations in EIC
     region: Region | None = None  # that of known constraints, which all points must be in
+    evaluated: Evaluated | None = None  # where they are exact and one is feasible
 
     def log_eic(self, points: Tensor) -> Tensor:
         """Log constrained expected improvement of points (P, d), (P,)."""
@@ -189,6 +191,7 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
         return None if points is None else torch.as_tensor(points).to(x)
 
     x = surrogate.posterior.x
+    exact = is_exact(state, surrogate)
     return Problem(
         surrogate.posterior,
         surrogate.incumbent_among(state.is_feasible),
@@ -196,10 +199,17 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
         snap=snap,
         is_free=torch.as_tensor(region.is_free).to(x.device),
         # What is known exactly gains nothing from a second evaluation.
-        known=x if is_exact(state, surrogate) else None,
+        known=x if exact else None,
         all_points=all_points,
         region=None if region.known is None else region,
+        evaluated=_evaluated(state) if exact else None,
     )
+
+
+def _evaluated(state: RunState) -> Evaluated | None:
+    if state.best_index is None:
+        return None
+    return Evaluated(state.unit, state.outputs, state.best_index)
 
 
 def is_exact(state: RunState, surrogate: Surrogate) -> bool:

@@ -18,15 +18,14 @@ from lookahead_sk.optimization._known_constraints import KnownConstraints
 from lookahead_sk.optimization._map_fit import FitStart
 from lookahead_sk.optimization._space import Space
 from lookahead_sk.optimization._transforms import Kind
-from lookahead_sk.optimization._trust_region import TrustRegion
+from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 
 # In parts of the box: a told point this close to a pending one is that one, rounded.
 _ROUNDED = 0.025
 # And this close if its last decimals agree.
 _COARSELY_ROUNDED = 0.1
-# An exploit step follows another one that has gained so much, in parts of what the best point is
-# better than the median.
-_PAYS = 1e-5
+# An exploit step pays if it gains so much, in parts of the distance from the median to the best.
+_PAYS = 1e-7
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
 _LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
@@ -141,34 +140,39 @@ class RunState:
         )
         return state.with_exploit_step_judged()
 
-    def exploit_radius(self, is_exact: bool) -> float:
-        """Radius of the trust region around the best point, in parts of the box.
+    def exploit_region(self, is_exact: bool) -> TrustRegion:
+        """The trust region around the best point, in parts of the box.
 
-        Under noise it is all of the box: the best value is luck there, and success says nothing of
-        the model.
+        Under noise it is all of the box, and the local model is left aside: the best value is luck
+        there, and success says nothing of the model.
         """
+        region = self.trust_region
         if not is_exact or self.best_index is None:
-            return 1.0
-        return self.trust_region.around(self.unit[self.best_index])
+            return replace(region, radius=1.0, is_local=False)
+        return replace(region, radius=region.around(self.unit[self.best_index]))
 
-    def with_exploit_step(self, point: FloatArray) -> Self:
-        """After an exploit step for this point (n_unit,), while there is a feasible one."""
+    def with_exploit_step(self, step: ExploitStep, expected: FloatArray, *, is_exact: bool) -> Self:
+        """After an exploit step with its expected outputs, while there is a feasible point."""
         if self.best_index is None:
             return self
-        centre, best = self.unit[self.best_index], float(self.outputs[self.best_index, 0])
-        return replace(self, trust_region=self.trust_region.awaiting(point, centre, best))
+        centre, before = self.unit[self.best_index], self.outputs[self.best_index]
+        region = self.trust_region.awaiting(step, centre, before, expected, is_exact=is_exact)
+        return replace(self, trust_region=region)
 
     def with_exploit_step_judged(self) -> Self:
-        """After the outcome of an exploit step, if it is there; where it paid another follows."""
+        """After the outcome of an exploit step, if it is there; another one may follow."""
         region = self.trust_region
         if region.point is None or region.is_among(self.pending) or self.best_index is None:
             return self
         best = float(self.outputs[self.best_index, 0])
         typical = float(np.nanmedian(self.outputs[:, 0]))
-        has_paid = region.best - best > _PAYS * abs(typical - best)
-        plan_pending = self.plan_pending or has_paid
-        region = region.judged(best, self.unit[self.best_index])
-        return replace(self, trust_region=region, plan_pending=plan_pending)
+        region, goes_on = region.judged(
+            region.outcome(self.unit, self.outputs),
+            best,
+            self.unit[self.best_index],
+            _PAYS * abs(typical - best),
+        )
+        return replace(self, trust_region=region, plan_pending=self.plan_pending or goes_on)
 
     def to_json(self, *, with_box: bool) -> dict[str, Any]:
         """The run as JSON; the box is only needed where the parameter ``bounds`` is None."""
@@ -235,7 +239,9 @@ class RunState:
             n_asked=check_int(content["n_asked"], "n_asked", 0),
             n_designed=check_int(content["n_designed"], "n_designed", 0, _LARGEST_DESIGN),
             plan_pending=bool(plan_pending),
-            trust_region=TrustRegion.from_json(content["trust_region"], space.n_unit),
+            trust_region=TrustRegion.from_json(
+                content["trust_region"], space.n_unit, 1 + n_constraints
+            ),
             starts=starts,
             next_starts=next_starts,
         )

@@ -212,7 +212,7 @@ def test_another_format_version_is_told(router_folder, optimizer_file, tmp_path,
         LookaheadRouter.from_pretrained(target)
     content = json.loads(optimizer_file.read_text())
     (tmp_path / "run.json").write_text(json.dumps({**content, "version": version, "new": 1}))
-    with pytest.raises(ValueError, match=r"of format version 4; got .*run\.json"):
+    with pytest.raises(ValueError, match=r"of format version 5; got .*run\.json"):
         TwoStepConstrainedBO.load(tmp_path / "run.json")
 
 
