@@ -63,7 +63,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     improve the best feasible value most; constrained expected improvement (EIC), which looks one
     evaluation ahead, is left only when the gain is statistically significant. Asks take turns with
     exploit steps, the second steps of plans: these go for what the model expects to be best [2]_,
-    in a trust region around the best point, and after a success another one follows.
+    in a trust region around the best point, and after a success another one follows. Where the
+    processes' step does not pay, the next one is that of a quadratic through the nearest points.
 
     Parameters
     ----------
