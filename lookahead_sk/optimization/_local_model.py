@@ -37,7 +37,8 @@ from lookahead_sk.optimization._region import Region
 _SQUARES = 1e-3  # eps: what a coefficient of a square may be, beside one of a slope
 # A step leaves this share of the slack of the best point: less often infeasible, and 1.3 digits.
 _SLACK_LEFT = 0.05
-_ROUNDING = 1e-10  # of the change of an output over the region
+_ROUNDING = 1e-10  # of the change of an output in a step
+_NEGLIGIBLE = 1e-9  # a gain, in parts of the distance from the median to the best
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class LocalModel:
     centre: FloatArray  # (d,)
     radius: float
     base: FloatArray  # (J,), outputs of the best point
+    least_gain: float  # what an improvement must be, to be one
     slope: FloatArray  # g
     curvature: FloatArray  # H
 
@@ -81,7 +83,10 @@ class LocalModel:
         found = np.linalg.lstsq(terms / size, change, rcond=None)[0].T  # (J, d + d (d + 1) / 2)
         curvature = np.zeros((len(base), d, d))
         curvature[:, i, j] = root * found[:, d:]
-        return cls(centre, radius, base, found[:, :d], curvature + curvature.swapaxes(1, 2))
+        curvature += curvature.swapaxes(1, 2)
+        typical = float(np.nanmedian(data.outputs[:, 0]))
+        least_gain = _NEGLIGIBLE * abs(typical - base[0])
+        return cls(centre, radius, base, least_gain, found[:, :d], curvature)
 
     def values(self, z: FloatArray) -> FloatArray:
         """Outputs at a step (d,), (J,)."""
@@ -145,4 +150,5 @@ class LocalModel:
         """Whether a point (d,) of the unit cube is feasible and better than the best, by it."""
         expected = self.expect(unit)
         rounding = _ROUNDING * np.abs(expected - self.base)
-        return bool(expected[0] < self.base[0] and (expected[1:] <= rounding[1:]).all())
+        gain = self.base[0] - expected[0]
+        return bool(gain > self.least_gain and (expected[1:] <= rounding[1:]).all())

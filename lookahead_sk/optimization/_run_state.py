@@ -25,7 +25,7 @@ _ROUNDED = 0.025
 # And this close if its last decimals agree.
 _COARSELY_ROUNDED = 0.1
 # An exploit step pays if it gains so much, in parts of the distance from the median to the best.
-_PAYS = 1e-7
+_PAYS = 1e-5
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
 _LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 

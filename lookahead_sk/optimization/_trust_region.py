@@ -93,14 +93,15 @@ class TrustRegion:
         Parameters
         ----------
         outcome : ndarray of shape (J,) or None
-            Outputs of the step; None if it was never told.
+            Outputs of the step; None if it was never told, NaN if the evaluation failed.
         best : float
             The best objective now.
         centre : ndarray of shape (d,)
             Where it is.
         least_gain : float
             A step that gains more pays, and is followed by another one. One that does not is
-            followed by one of the other model; after two in a row no step follows.
+            followed by one of the other model, unless its evaluation failed; after two in a row
+            no step follows.
 
         Returns
         -------
@@ -119,7 +120,8 @@ class TrustRegion:
         else:
             radius = max(_SMALLEST, _SHRINKAGE * min(self.radius, step))
         has_paid = self.before[0] - best > least_gain
-        is_retry = not has_paid and not self.is_retry
+        is_known = outcome is not None and not np.isnan(outcome).any()
+        is_retry = is_known and not has_paid and not self.is_retry
         region = replace(
             self,
             radius=radius,

@@ -120,6 +120,14 @@ def test_what_the_model_finds_infeasible_or_worse_is_not_promised():
     assert model.promises(_optimum() - 1e-6)
 
 
+def test_a_gain_of_rounding_is_no_promise():
+    best = _optimum()
+    unit = np.concatenate([np.random.default_rng(0).random((8, 2)), best[None]])
+    data = Evaluated(unit, _quadratic(unit), 8)
+    model = LocalModel.fit(data, 0.1)
+    assert not model.promises(model.minimize(FREE, None))
+
+
 def test_known_constraints_bound_the_step():
     known = LinearConstraint([[1.0, 1.0]], ub=[1.0])
     optimizer = TwoStepConstrainedBO([(0, 1)] * 2, 1, known_constraints=known, random_state=0)

@@ -280,7 +280,7 @@ def test_a_plan_is_carried_out_by_exploiting_at_the_ask_after_it():
         n_exploiting, n_exploring = n_exploiting + exploits, n_exploring + (not exploits)
         optimizer.tell(X, evaluate(X))
     assert n_exploiting > 2
-    assert n_exploring > 2
+    assert n_exploring > 1
 
 
 def test_only_the_first_point_of_a_batch_exploits():
