@@ -27,6 +27,7 @@ from lookahead_sk.optimization._choices import (
 )
 
 _SLACK = 1e-9  # relative, of what rounding makes of a value
+_LOG_NAMES = ("loguniform", "reciprocal")  # of one distribution in scipy
 _LEAST_SHARE = 1e-3  # of the average width of a cell, for values that are next to impossible
 _LARGEST_TABLE = 2**20
 LARGEST_WHOLE = 2**53  # larger integers are not told apart
@@ -57,6 +58,9 @@ class Dimension(Protocol):
     def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """User values to (n, width) unit coordinates, or raise."""
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """As `encode`, also beyond the bounds on the same scale, or raise where there is none."""
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """(n, width) unit coordinates to user values."""
 
@@ -71,6 +75,12 @@ class Dimension(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What `restore_dimension` needs, as JSON."""
+
+
+def _without_rounding(unit: FloatArray) -> FloatArray:
+    """Coordinates, on a side of the box where rounding puts them beside it."""
+    is_at_side = np.abs(unit - 0.5) <= 0.5 + 1e-9
+    return np.where(is_at_side, np.clip(unit, 0.0, 1.0), unit)
 
 
 class _Interval:
@@ -120,6 +130,11 @@ class Real(_Interval):
         numbers = np.array(self.canonical(values, name), dtype=float)
         return np.clip((numbers - self.low) / (self.high - self.low), 0.0, 1.0)[:, None]
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        unit = (as_float_array(values, name) - self.low) / (self.high - self.low)
+        return _without_rounding(unit)[:, None]
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         values = self.low + unit[:, 0] * (self.high - self.low)
@@ -150,6 +165,21 @@ class Continuous(_Interval):
         numbers = np.array(self.canonical(values, name), dtype=float)
         return np.asarray(self.distribution.cdf(numbers), dtype=float)[:, None]
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        numbers, family = as_float_array(values, name), self.distribution.dist.name
+        inside = (numbers >= self.low) & (numbers <= self.high)
+        unit = np.asarray(self.distribution.cdf(numbers), dtype=float)
+        beyond, low, high = numbers[~inside], self.low, self.high
+        is_log = family in _LOG_NAMES
+        if len(beyond) and not (family == "uniform" or (is_log and beyond.min() > 0)):
+            accepted = f"inside [{low:g}, {high:g}], where the scale of {family} ends"
+            reject(name, accepted, float(beyond[0]))
+        if is_log:
+            beyond, low, high = np.log(beyond), math.log(low), math.log(high)
+        unit[~inside] = (beyond - low) / (high - low)
+        return unit[:, None]
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         values = self.distribution.ppf(np.clip(unit[:, 0], 0.0, 1.0))
@@ -173,6 +203,10 @@ class _Cells:
     def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """See `Dimension`."""
         raise NotImplementedError
+
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        return self.encode(values, name)
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
@@ -206,6 +240,13 @@ class Integer(_Cells):
             accepted = f"an integer in [{self.low}, {self.high}]"
             reject(name, accepted, float(numbers[~legal][0]))
         return ((whole - self.low + 0.5) / self.n_values)[:, None]
+
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        numbers = as_float_array(values, name)
+        if (numbers != np.round(numbers)).any():
+            reject(name, "an integer", float(numbers[numbers != np.round(numbers)][0]))
+        return ((numbers - self.low + 0.5) / self.n_values)[:, None]
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
@@ -329,6 +370,10 @@ class Categorical:
                 reject(name, _one_of(list(map(repr, self.choices))), value)
             unit[row, place] = 1.0
         return unit
+
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        return self.encode(values, name)
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Self, get_args
@@ -70,7 +71,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     bounds : array-like of shape (d, 2) or mapping, default=None
         Box of the search; or names mapped to ``(low, high)``, a frozen `scipy.stats` distribution
         (``loguniform`` is searched on a log scale, ``randint`` gives integers) or a list of
-        choices, then points are dicts. None: the box spanned by the points given to `fit`.
+        choices, then points are dicts. None: the box spanned by the points given to `fit`. Bounds
+        may change during a run: data outside of new bounds teach the model, and are not feasible.
     n_constraints : int, default=0
         Number of constraints m; 0 is unconstrained optimisation.
     known_constraints : constraint, callable or list of these, default=None
@@ -301,6 +303,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         n_points: int | None = None,
         remaining: int | None = None,
         plan_pending: bool | None = None,
+        *,
+        fixed: Mapping[Any, Any] | None = None,
     ) -> Any:
         """Return the next points to evaluate.
 
@@ -315,6 +319,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             Whether this ask is the second step of a plan; by default as ``plan_pending_`` says. For
             those who keep it elsewhere, such as a study that many workers share; False begins a
             plan at every ask.
+        fixed : mapping, optional
+            Variables that are held, by name or by index, and their values: a machine that is set
+            up, a customer's choice. The others are optimised for these values.
 
         Returns
         -------
@@ -324,7 +331,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is invalid, or no point meets the known constraints.
+            If a parameter is invalid, or no point meets the known constraints and fixed values.
         """
         self._check_parameters()
         q = check_int(self.batch_size if n_points is None else n_points, "n_points", 1)
@@ -337,7 +344,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         is_last = remaining is not None and remaining <= q
         self._warn_of_a_small_budget(state, remaining)
         with one_thread:
-            region = self._region(state)
+            region = self._region(state, fixed)
             unit, after, surrogate = self._search(state, q, is_last, region)
         points = state.space.decode(unit)
         # As `tell` will read them: where floats are coarse, a point is not quite its own.
@@ -403,15 +410,27 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self._assign(state.with_pending(state.space.encode(X)), self._surrogate)
         return self
 
-    def forget_pending(self) -> Self:
-        """Drop the points asked for and not told: their outcomes will never come.
+    def forget_pending(self, X: Any = None) -> Self:
+        """Drop points asked for and not told: their outcomes will never come.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d) or list of dict, optional
+            The points; by default all that are pending.
 
         Returns
         -------
         Self
             The optimiser.
+
+        Raises
+        ------
+        ValueError
+            If one of the points is not pending; none is dropped then.
         """
-        if self._state is not None:
+        if X is not None:
+            self._assign(self._current_state().without_pending(X), self._surrogate)
+        elif self._state is not None:
             self._state = self._state.without_pending()
         return self
 
@@ -640,7 +659,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             If it cannot be read.
         """
         content = _persistence.read(path)
-        _persistence.check_known_constraints(content, known_constraints)
+        _persistence.check_known_constraints(path, content, known_constraints)
         try:
             return cls._from_content(content, known_constraints)
         except _persistence.SENSELESS as error:
@@ -702,12 +721,27 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if self.n_constraints != state.n_constraints:
             accepted = f"{state.n_constraints}, as at the first ask"
             reject("n_constraints", accepted, self.n_constraints, hint=hint)
-        if self.bounds is not None and make_space(self.bounds).key != state.space.key:
-            reject("bounds", "as at the first ask", self.bounds, hint=hint)
         if not _is_same_seed(self.random_state, self._seeded_by):
             accepted = f"{self._seeded_by!r}, as at the first ask"
             reject("random_state", accepted, self.random_state, hint=hint)
-        return state
+        return state if self.bounds is None else self._in_bounds(state)
+
+    def _in_bounds(self, state: RunState) -> RunState:
+        """The state in the space of the parameter ``bounds``, which may have changed."""
+        space = make_space(self.bounds)
+        if space.key == state.space.key:
+            return state
+        if space.names != state.space.names or space.n_features != state.space.n_features:
+            hint = "Tell the data to another optimiser, or replace them by fit."
+            reject("bounds", "of the same variables as at the first ask", self.bounds, hint=hint)
+        check_kernel(self.kernel, space.n_unit)
+        try:
+            return self._with_known(state.with_space(space))
+        except ValueError as error:
+            hint = "Tell the data to another optimiser, or replace them by fit."
+            raise ValueError(
+                f"bounds must leave the data a place on their scale; {error} {hint}"
+            ) from error
 
     def _new_state(self, space: Space) -> RunState:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -721,10 +755,13 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """The run's state for looking at it, None before the first ask or tell."""
         return None if self._state is None else self._with_known(self._state)
 
-    def _region(self, state: RunState) -> Region:
+    def _region(self, state: RunState, fixed: Mapping[Any, Any] | None = None) -> Region:
         """Where points may be asked for."""
+        if fixed is not None and not isinstance(fixed, Mapping):
+            reject("fixed", "a mapping of variables to values, or None", fixed, kind=TypeError)
+        held = state.space.encode_fixed(fixed) if fixed else None
         points = np.concatenate([state.unit, state.pending])
-        return make_region(state.space, state.known, None, points, state.seed)
+        return make_region(state.space, state.known, held, points, state.seed)
 
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
@@ -801,12 +838,13 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         # A run that begins to use its model exploits first: what it knows already may be enough.
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
         exploits = options.exploit and ends_plan and problem.incumbent is not None
+        radius = state.exploit_radius(problem.known is not None) if region.fixed is None else 1.0
         found, is_plan, has_exploited = search_batch(
             problem,
             options,
             q - n_design,
             (state.seed, state.n_asked),
-            exploit_radius=state.exploit_radius(problem.known is not None) if exploits else None,
+            exploit_radius=radius if exploits else None,
             is_myopic=self.acquisition == "eic" or is_last or (ends_plan and not options.exploit),
         )
         begins_plan = is_plan or (options.exploit and problem.incumbent is not None)
@@ -815,7 +853,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             plan_pending=begins_plan and not has_exploited,
             next_starts=surrogate.starts,
         )
-        after = after.with_exploit_step(found[0]) if has_exploited else after
+        if has_exploited and region.fixed is None:  # the trust region is that of all variables
+            after = after.with_exploit_step(found[0])
         return np.concatenate([design, found]), after, surrogate
 
     def _n_design(self, state: RunState, q: int, is_last: bool) -> int:
@@ -854,6 +893,7 @@ def _repeats_in_vain(
     """Whether points are asked for again that are known exactly, as there are no others."""
     n_values = region.n_values
     before = np.concatenate([state.unit, state.pending])
+    before = before[region.contains(before)]
     if n_values > len(before) + len(unit):
         return False
     n_before, n_after = (

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._acquisition import log_eic
 from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
 from lookahead_sk.optimization._region import Region
@@ -177,8 +178,7 @@ def _is_near(points: Tensor, others: Tensor | None, distance: float) -> Tensor:
 def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = None) -> Problem:
     """The problem of a run whose surrogate is fitted, pending points left aside."""
     region = region or Region(state.space)
-    order = np.where(state.is_feasible, state.outputs[:, 0], np.inf).argsort(kind="stable")
-    best = order[: min(_N_ANCHORS, max(1, int(state.is_feasible.sum())))]
+    incumbent, anchor = _best_known(state, surrogate, region)
 
     def snap(points: Tensor) -> Tensor:
         legal = region.snap(points.detach().cpu().numpy())
@@ -191,8 +191,8 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
     x = surrogate.posterior.x
     return Problem(
         surrogate.posterior,
-        surrogate.incumbent_among(state.is_feasible),
-        anchor=torch.as_tensor(state.unit[best]).to(x),
+        incumbent,
+        anchor=torch.as_tensor(anchor).to(x),
         snap=snap,
         is_free=torch.as_tensor(region.is_free).to(x.device),
         # What is known exactly gains nothing from a second evaluation.
@@ -200,6 +200,35 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
         all_points=all_points,
         region=None if region.known is None else region,
     )
+
+
+def _best_known(
+    state: RunState, surrogate: Surrogate, region: Region
+) -> tuple[float | None, FloatArray]:
+    """Incumbent and best data points of a region.
+
+    Where nothing feasible was evaluated with the fixed values, the incumbent is what the model
+    expects of the data points moved there.
+    """
+    feasible, value = state.is_feasible, state.outputs[:, 0]
+    if region.fixed is not None:
+        here = feasible & region.has_fixed(state.unit)
+        if not here.any():
+            return _best_expected(surrogate, region.snap(state.unit))
+        feasible = here
+    order = np.where(feasible, value, np.inf).argsort(kind="stable")
+    best = order[: min(_N_ANCHORS, max(1, int(feasible.sum())))]
+    return surrogate.incumbent_among(feasible), state.unit[best]
+
+
+def _best_expected(surrogate: Surrogate, unit: FloatArray) -> tuple[float | None, FloatArray]:
+    """Smallest posterior mean among points that are expected to be feasible, and the best few."""
+    with torch.no_grad():
+        mean = moments(surrogate.posterior, torch.as_tensor(unit).to(surrogate.posterior.x)).mean
+    holds = (mean[1:] <= 0).all(0)
+    value = torch.where(holds, mean[0], torch.inf)
+    best = value.argsort(stable=True)[:_N_ANCHORS].cpu().numpy()
+    return float(value.min()) if holds.any() else None, unit[best]
 
 
 def is_exact(state: RunState, surrogate: Surrogate) -> bool:
