@@ -12,12 +12,19 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, FloatArray
-from lookahead_sk._validation import Words, check_bool, check_choice, check_int, reject
+from lookahead_sk._validation import (
+    Words,
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    reject,
+)
 from lookahead_sk.optimization import _persistence
 from lookahead_sk.optimization._acquisition_map import (
     eic_gradient,
@@ -40,6 +47,7 @@ from lookahead_sk.optimization._problem import (
     is_exact,
     make_problem,
 )
+from lookahead_sk.optimization._recommendation import recommended_row
 from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState, check_outputs
 from lookahead_sk.optimization._space import (
@@ -368,7 +376,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         X : array-like of shape (q, d) or list of dict
             Evaluated points, inside the bounds.
         y : array-like of shape (q, 1 + m), or (q,) without constraints
-            Outputs, objective first; a row with NaN is a failed evaluation.
+            Outputs, objective first; a row with NaN is a failed evaluation. It is avoided, and the
+            outputs that it has are learned from: constraints although the objective failed.
 
         Returns
         -------
@@ -602,6 +611,47 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             n_restarts=self.n_restarts,
             max_iter=self.max_iter,
         )
+
+    @gradients()
+    def recommend(self, min_probability: float = 0.5) -> Bunch:
+        """Return the evaluated point to use in the end.
+
+        Where outputs are exact it is ``best_x_``. Under noise the best observation is luck: then it
+        is the point with the smallest posterior mean of the objective, among those that are
+        feasible with at least ``min_probability``. Where there is none, it is the point that is
+        feasible most probably.
+
+        Parameters
+        ----------
+        min_probability : float, default=0.5
+            Least probability that all constraints are met, without noise. The larger, the farther
+            inside the limits.
+
+        Returns
+        -------
+        Bunch
+            ``x``: the point, ndarray of shape (d,) or dict. ``mean`` and ``std``: its expected
+            latent outputs and their standard deviations, ndarrays of shape (1 + m,), objective
+            first, in the user's units; where outputs are exact those observed, and 0.
+            ``probability``: that it is feasible, a float.
+
+        Raises
+        ------
+        NotFittedError
+            If no evaluation succeeded yet.
+        """
+        check_float(min_probability, "min_probability", 0.0, 1.0)
+        state, surrogate = self._fitted_state(), self._fitted()
+        row, probability, is_known = recommended_row(
+            state, surrogate, min_probability, is_noisy=self.noise == "noisy"
+        )
+        (x,) = state.space.copy(state.told[row : row + 1])
+        (mean,), (std,) = predict_moments(surrogate, state.unit[row : row + 1])
+        if is_known:
+            seen = state.outputs[row]
+            is_seen = ~np.isnan(seen)
+            mean, std = np.where(is_seen, seen, mean), np.where(is_seen, 0.0, std)
+        return Bunch(x=x, mean=mean, std=std, probability=probability)
 
     def save(self, path: str | Path) -> None:
         """Write parameters and data as JSON, all but ``known_constraints``.

@@ -43,7 +43,7 @@ class RunState:
     seed: int  # of the design and of every search
     told: Any  # (n, d) evaluated points in the user's units, or a list of dicts
     unit: FloatArray  # (n, n_unit), the same points in the unit cube
-    outputs: FloatArray  # (n, 1 + m), objective first; a row with NaN is a failed evaluation
+    outputs: FloatArray  # (n, 1 + m), objective first; NaN is what a failed evaluation did not give
     pending: FloatArray  # (p, n_unit), points asked for and not told yet
     n_asked: int = 0  # asks so far
     n_designed: int = 0  # points drawn from the Sobol sequence of the design
@@ -73,10 +73,14 @@ class RunState:
     @cached_property
     def is_feasible(self) -> BoolArray:
         """Which evaluated points are feasible, (n,)."""
-        # A point may lie outside of bounds that were narrowed.
-        inside = np.abs(self.unit - 0.5).max(axis=1, initial=0.0) <= 0.5 + _SLACK
-        feasible = np.asarray(feasible_rows(self.outputs) & inside)
-        return feasible if self.known is None else feasible & self.known.is_met_by_told(self.told)
+        return np.asarray(feasible_rows(self.outputs) & self.is_permitted)
+
+    @cached_property
+    def is_permitted(self) -> BoolArray:
+        """Which evaluated points are inside the bounds and meet the known constraints, (n,)."""
+        # Bounds may have been narrowed.
+        inside = np.asarray(np.abs(self.unit - 0.5).max(axis=1, initial=0.0) <= 0.5 + _SLACK)
+        return inside if self.known is None else inside & self.known.is_met_by_told(self.told)
 
     @property
     def best_index(self) -> int | None:
