@@ -25,6 +25,7 @@ from lookahead_sk.optimization._choices import (
     distinct,
     strict_key,
 )
+from lookahead_sk.optimization._ordered import as_ordered, cell_widths
 
 _SLACK = 1e-9  # relative, of what rounding makes of a value
 _LOG_NAMES = ("loguniform", "reciprocal")  # of one distribution in scipy
@@ -274,6 +275,7 @@ class Lattice(_Cells):
 
     values: FloatArray  # (k,), growing
     probabilities: FloatArray  # (k,), positive
+    choices: tuple[Any, ...] | None = None  # the values as they were given, for a sequence
 
     @property
     def n_values(self) -> int:
@@ -283,6 +285,8 @@ class Lattice(_Cells):
     @property
     def key(self) -> Any:
         """See `Dimension`."""
+        if self.choices is not None:
+            return ("ordered", *map(strict_key, self.choices))
         return ("lattice", self.values.tobytes(), self.probabilities.tobytes())
 
     @cached_property
@@ -312,6 +316,8 @@ class Lattice(_Cells):
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
+        if self.choices is not None:
+            return [self.choices[i] for i in self._cell(unit[:, 0])]
         kind = int if self._is_whole else float
         return [kind(v) for v in self.values[self._cell(unit[:, 0])]]
 
@@ -328,6 +334,8 @@ class Lattice(_Cells):
 
     def describe(self) -> dict[str, Any]:
         """See `Dimension`."""
+        if self.choices is not None:
+            return {"kind": "ordered", "choices": [choice_as_json(c) for c in self.choices]}
         return {
             "kind": "lattice",
             "values": self.values.tolist(),
@@ -441,8 +449,13 @@ def make_dimension(name: str, spec: Any) -> Dimension:
             reject(label, "two numbers, low and high", spec, hint=hint)
         low, high = as_float_array(spec, label)
         return make_real(repr(name), low, high)
-    if isinstance(spec, list) and spec:
-        return _from_choices(spec)
+    ordered = as_ordered(spec)
+    if ordered is not None:
+        return _make_ordered(label, ordered)
+    if isinstance(spec, list | range) or (isinstance(spec, np.ndarray) and spec.ndim):
+        choices = spec.tolist() if isinstance(spec, np.ndarray) else list(spec)
+        if choices:
+            return _from_choices(choices)
     accepted = "(low, high), a frozen scipy.stats distribution or a list of choices"
     return reject(label, accepted, spec, kind=TypeError)
 
@@ -452,8 +465,8 @@ def check_size(dimensions: Sequence[Dimension]) -> None:
     n_choices = sum(d.width for d in dimensions if isinstance(d, Categorical))
     if n_choices > MOST_CHOICES:
         hint = (
-            "Each choice is a coordinate of its own. Numbers are scipy.stats.randint or "
-            "rv_discrete(values=...); other choices are described by a few variables."
+            "Each choice is a coordinate of its own. Numbers are given as a growing list or as "
+            "scipy.stats.randint; other choices are described by a few variables."
         )
         reject("bounds", f"lists of at most {MOST_CHOICES} choices together", n_choices, hint=hint)
 
@@ -461,6 +474,17 @@ def check_size(dimensions: Sequence[Dimension]) -> None:
 def _from_choices(spec: list[Any]) -> Categorical:
     choices = distinct(spec)
     return Categorical(tuple(copied(choice) for choice in choices))
+
+
+def _make_ordered(label: str, choices: list[Any]) -> Lattice:
+    if len(choices) > _LARGEST_TABLE:
+        hint = "Many integers are scipy.stats.randint, many numbers (low, high)."
+        reject(label, f"of at most {_LARGEST_TABLE} numbers", len(choices), hint=hint)
+    if max(abs(choices[0]), abs(choices[-1])) > LARGEST_WHOLE:
+        reject(label, f"of numbers of at most {LARGEST_WHOLE}", choices[-1])
+    values = np.array(choices, dtype=float)
+    widths = cell_widths(values)
+    return Lattice(values, widths / widths.sum(), tuple(choices))
 
 
 def _from_distribution(label: str, spec: Any) -> Dimension:
@@ -518,8 +542,10 @@ def restore_dimension(entry: dict[str, Any]) -> Any:
     kind = entry["kind"]
     if kind == "real":
         return (entry["low"], entry["high"])
-    if kind == "categorical":
-        return [choice_from_json(value) for value in entry["choices"]]
+    if kind in ("categorical", "ordered"):
+        choices = [choice_from_json(value) for value in entry["choices"]]
+        # A list of two has no order, an array or a range of two has.
+        return np.array(choices) if kind == "ordered" and len(choices) == 2 else choices
     if kind == "lattice":
         values = as_float_array(entry["values"], "values", ndim=1)
         share = as_float_array(entry["probabilities"], "probabilities", ndim=1)

@@ -78,8 +78,10 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     ----------
     bounds : array-like of shape (d, 2) or mapping, default=None
         Box of the search; or names mapped to ``(low, high)``, a frozen `scipy.stats` distribution
-        (``loguniform`` is searched on a log scale, ``randint`` gives integers) or a list of
-        choices, then points are dicts. None: the box spanned by the points given to `fit`. Bounds
+        (``loguniform`` is searched on a log scale, ``randint`` gives integers), a ``range`` or
+        growing numbers (of an array, or three and more of a list: ordered, on a log scale where
+        their ratios vary less than their differences), or a list of choices; then points are dicts.
+        None: the box spanned by the points given to `fit`. Bounds
         may change during a run: data outside of new bounds teach the model, and are not feasible.
     n_constraints : int, default=0
         Number of constraints m; 0 is unconstrained optimisation.

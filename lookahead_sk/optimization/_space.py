@@ -214,8 +214,8 @@ def make_space(bounds: Any) -> Space:
     Parameters
     ----------
     bounds : array-like of shape (d, 2), or mapping
-        A box, or names mapped to (low, high), a frozen scipy.stats distribution, or a list of
-        choices.
+        A box, or names mapped to (low, high), a frozen scipy.stats distribution, a range or growing
+        numbers, or a list of choices.
 
     Returns
     -------
