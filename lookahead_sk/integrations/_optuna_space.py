@@ -33,7 +33,7 @@ def to_bounds(distributions: Distributions) -> dict[str, Any]:
 
 def _bound(distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return list(range(len(distribution.choices)))
+        return [str(i) for i in range(len(distribution.choices))]  # text has no order
     if not isinstance(distribution, FloatDistribution | IntDistribution):
         raise TypeError(f"distribution must be one of Optuna's; got {distribution!r}.")
     low, high = distribution.low, distribution.high
@@ -91,7 +91,7 @@ def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[st
 
 def _coordinate(value: Any, distribution: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return int(distribution.to_internal_repr(value))
+        return str(int(distribution.to_internal_repr(value)))
     if distribution.log and isinstance(distribution, IntDistribution):
         values, edges = _log_values(distribution.low, distribution.high)
         return float(values[np.searchsorted(edges[1:-1], value)])
@@ -107,7 +107,7 @@ def to_params(point: Mapping[str, Any], distributions: Distributions) -> dict[st
 
 def _value(coordinate: Any, distribution: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[coordinate]
+        return distribution.choices[int(coordinate)]
     value = coordinate
     if not distribution.log and distribution.step is not None:
         value = distribution.low + coordinate * distribution.step

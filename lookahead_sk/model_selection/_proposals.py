@@ -32,7 +32,7 @@ def read_distributions(distributions: Any) -> dict[str, Any]:
             hint = "An interval is scipy.stats.uniform(low, high - low), choices are a list."
             accepted = "a frozen scipy.stats distribution or a list"
             reject(f"{name}[{key!r}]", accepted, spec, kind=TypeError, hint=hint)
-        bounds[str(key)] = spec.tolist() if isinstance(spec, np.ndarray) else spec
+        bounds[str(key)] = spec
     try:
         make_space(bounds)
     except (TypeError, ValueError) as error:

@@ -59,7 +59,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         The estimator to tune; cloned for every fit.
     param_distributions : dict
         Names of parameters mapped to frozen `scipy.stats` distributions of bounded support
-        (``loguniform`` is searched on a log scale, ``randint`` gives integers) or lists of choices.
+        (``loguniform`` is searched on a log scale, ``randint`` gives integers), ranges or growing
+        numbers, which are ordered, or lists of choices; see `TwoStepConstrainedBO`.
     objective : str, callable or None, default=None
         What is maximised: a metric of ``scoring``, the name of a scorer or a scorer; greater is
         better, as for all scorers. None: the only metric of ``scoring``.

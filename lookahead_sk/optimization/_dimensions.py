@@ -25,8 +25,10 @@ from lookahead_sk.optimization._choices import (
     distinct,
     strict_key,
 )
+from lookahead_sk.optimization._ordered import as_ordered, cell_widths
 
 _SLACK = 1e-9  # relative, of what rounding makes of a value
+_LOG_NAMES = ("loguniform", "reciprocal")  # of one distribution in scipy
 _LEAST_SHARE = 1e-3  # of the average width of a cell, for values that are next to impossible
 _LARGEST_TABLE = 2**20
 LARGEST_WHOLE = 2**53  # larger integers are not told apart
@@ -57,6 +59,9 @@ class Dimension(Protocol):
     def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """User values to (n, width) unit coordinates, or raise."""
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """As `encode`, also beyond the bounds on the same scale, or raise where there is none."""
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """(n, width) unit coordinates to user values."""
 
@@ -71,6 +76,12 @@ class Dimension(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What `restore_dimension` needs, as JSON."""
+
+
+def _without_rounding(unit: FloatArray) -> FloatArray:
+    """Coordinates, on a side of the box where rounding puts them beside it."""
+    is_at_side = np.abs(unit - 0.5) <= 0.5 + 1e-9
+    return np.where(is_at_side, np.clip(unit, 0.0, 1.0), unit)
 
 
 class _Interval:
@@ -120,6 +131,11 @@ class Real(_Interval):
         numbers = np.array(self.canonical(values, name), dtype=float)
         return np.clip((numbers - self.low) / (self.high - self.low), 0.0, 1.0)[:, None]
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        unit = (as_float_array(values, name) - self.low) / (self.high - self.low)
+        return _without_rounding(unit)[:, None]
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         values = self.low + unit[:, 0] * (self.high - self.low)
@@ -150,6 +166,21 @@ class Continuous(_Interval):
         numbers = np.array(self.canonical(values, name), dtype=float)
         return np.asarray(self.distribution.cdf(numbers), dtype=float)[:, None]
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        numbers, family = as_float_array(values, name), self.distribution.dist.name
+        inside = (numbers >= self.low) & (numbers <= self.high)
+        unit = np.asarray(self.distribution.cdf(numbers), dtype=float)
+        beyond, low, high = numbers[~inside], self.low, self.high
+        is_log = family in _LOG_NAMES
+        if len(beyond) and not (family == "uniform" or (is_log and beyond.min() > 0)):
+            accepted = f"inside [{low:g}, {high:g}], where the scale of {family} ends"
+            reject(name, accepted, float(beyond[0]))
+        if is_log:
+            beyond, low, high = np.log(beyond), math.log(low), math.log(high)
+        unit[~inside] = (beyond - low) / (high - low)
+        return unit[:, None]
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         values = self.distribution.ppf(np.clip(unit[:, 0], 0.0, 1.0))
@@ -173,6 +204,10 @@ class _Cells:
     def encode(self, values: Sequence[Any], name: str) -> FloatArray:
         """See `Dimension`."""
         raise NotImplementedError
+
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        return self.encode(values, name)
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
@@ -207,6 +242,13 @@ class Integer(_Cells):
             reject(name, accepted, float(numbers[~legal][0]))
         return ((whole - self.low + 0.5) / self.n_values)[:, None]
 
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        numbers = as_float_array(values, name)
+        if (numbers != np.round(numbers)).any():
+            reject(name, "an integer", float(numbers[numbers != np.round(numbers)][0]))
+        return ((numbers - self.low + 0.5) / self.n_values)[:, None]
+
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
         return [self.low + int(v) for v in self._cell(unit[:, 0])]
@@ -233,6 +275,7 @@ class Lattice(_Cells):
 
     values: FloatArray  # (k,), growing
     probabilities: FloatArray  # (k,), positive
+    choices: tuple[Any, ...] | None = None  # the values as they were given, for a sequence
 
     @property
     def n_values(self) -> int:
@@ -242,6 +285,8 @@ class Lattice(_Cells):
     @property
     def key(self) -> Any:
         """See `Dimension`."""
+        if self.choices is not None:
+            return ("ordered", *map(strict_key, self.choices))
         return ("lattice", self.values.tobytes(), self.probabilities.tobytes())
 
     @cached_property
@@ -271,6 +316,8 @@ class Lattice(_Cells):
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
+        if self.choices is not None:
+            return [self.choices[i] for i in self._cell(unit[:, 0])]
         kind = int if self._is_whole else float
         return [kind(v) for v in self.values[self._cell(unit[:, 0])]]
 
@@ -287,6 +334,8 @@ class Lattice(_Cells):
 
     def describe(self) -> dict[str, Any]:
         """See `Dimension`."""
+        if self.choices is not None:
+            return {"kind": "ordered", "choices": [choice_as_json(c) for c in self.choices]}
         return {
             "kind": "lattice",
             "values": self.values.tolist(),
@@ -329,6 +378,10 @@ class Categorical:
                 reject(name, _one_of(list(map(repr, self.choices))), value)
             unit[row, place] = 1.0
         return unit
+
+    def encode_beyond(self, values: Sequence[Any], name: str) -> FloatArray:
+        """See `Dimension`."""
+        return self.encode(values, name)
 
     def decode(self, unit: FloatArray) -> list[Any]:
         """See `Dimension`."""
@@ -396,8 +449,13 @@ def make_dimension(name: str, spec: Any) -> Dimension:
             reject(label, "two numbers, low and high", spec, hint=hint)
         low, high = as_float_array(spec, label)
         return make_real(repr(name), low, high)
-    if isinstance(spec, list) and spec:
-        return _from_choices(spec)
+    ordered = as_ordered(spec)
+    if ordered is not None:
+        return _make_ordered(label, ordered)
+    if isinstance(spec, list | range) or (isinstance(spec, np.ndarray) and spec.ndim):
+        choices = spec.tolist() if isinstance(spec, np.ndarray) else list(spec)
+        if choices:
+            return _from_choices(choices)
     accepted = "(low, high), a frozen scipy.stats distribution or a list of choices"
     return reject(label, accepted, spec, kind=TypeError)
 
@@ -407,8 +465,8 @@ def check_size(dimensions: Sequence[Dimension]) -> None:
     n_choices = sum(d.width for d in dimensions if isinstance(d, Categorical))
     if n_choices > MOST_CHOICES:
         hint = (
-            "Each choice is a coordinate of its own. Numbers are scipy.stats.randint or "
-            "rv_discrete(values=...); other choices are described by a few variables."
+            "Each choice is a coordinate of its own. Numbers are given as a growing list or as "
+            "scipy.stats.randint; other choices are described by a few variables."
         )
         reject("bounds", f"lists of at most {MOST_CHOICES} choices together", n_choices, hint=hint)
 
@@ -416,6 +474,17 @@ def check_size(dimensions: Sequence[Dimension]) -> None:
 def _from_choices(spec: list[Any]) -> Categorical:
     choices = distinct(spec)
     return Categorical(tuple(copied(choice) for choice in choices))
+
+
+def _make_ordered(label: str, choices: list[Any]) -> Lattice:
+    if len(choices) > _LARGEST_TABLE:
+        hint = "Many integers are scipy.stats.randint, many numbers (low, high)."
+        reject(label, f"of at most {_LARGEST_TABLE} numbers", len(choices), hint=hint)
+    if max(abs(choices[0]), abs(choices[-1])) > LARGEST_WHOLE:
+        reject(label, f"of numbers of at most {LARGEST_WHOLE}", choices[-1])
+    values = np.array(choices, dtype=float)
+    widths = cell_widths(values)
+    return Lattice(values, widths / widths.sum(), tuple(choices))
 
 
 def _from_distribution(label: str, spec: Any) -> Dimension:
@@ -473,8 +542,10 @@ def restore_dimension(entry: dict[str, Any]) -> Any:
     kind = entry["kind"]
     if kind == "real":
         return (entry["low"], entry["high"])
-    if kind == "categorical":
-        return [choice_from_json(value) for value in entry["choices"]]
+    if kind in ("categorical", "ordered"):
+        choices = [choice_from_json(value) for value in entry["choices"]]
+        # A list of two has no order, an array or a range of two has.
+        return np.array(choices) if kind == "ordered" and len(choices) == 2 else choices
     if kind == "lattice":
         values = as_float_array(entry["values"], "values", ndim=1)
         share = as_float_array(entry["probabilities"], "probabilities", ndim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Self, get_args
@@ -11,12 +12,19 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, FloatArray
-from lookahead_sk._validation import Words, check_bool, check_choice, check_int, reject
+from lookahead_sk._validation import (
+    Words,
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    reject,
+)
 from lookahead_sk.optimization import _persistence
 from lookahead_sk.optimization._acquisition_map import (
     eic_gradient,
@@ -39,6 +47,7 @@ from lookahead_sk.optimization._problem import (
     is_exact,
     make_problem,
 )
+from lookahead_sk.optimization._recommendation import recommended_row
 from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState, check_outputs
 from lookahead_sk.optimization._space import (
@@ -53,6 +62,7 @@ from lookahead_sk.optimization._surrogate import (
     one_thread,
     to_device,
 )
+from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 
 
 class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
@@ -70,8 +80,11 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     ----------
     bounds : array-like of shape (d, 2) or mapping, default=None
         Box of the search; or names mapped to ``(low, high)``, a frozen `scipy.stats` distribution
-        (``loguniform`` is searched on a log scale, ``randint`` gives integers) or a list of
-        choices, then points are dicts. None: the box spanned by the points given to `fit`.
+        (``loguniform`` is searched on a log scale, ``randint`` gives integers), a ``range`` or
+        growing numbers (of an array, or three and more of a list: ordered, on a log scale where
+        their ratios vary less than their differences), or a list of choices; then points are dicts.
+        None: the box spanned by the points given to `fit`. Bounds
+        may change during a run: data outside of new bounds teach the model, and are not feasible.
     n_constraints : int, default=0
         Number of constraints m; 0 is unconstrained optimisation.
     known_constraints : constraint, callable or list of these, default=None
@@ -302,6 +315,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         n_points: int | None = None,
         remaining: int | None = None,
         plan_pending: bool | None = None,
+        *,
+        fixed: Mapping[Any, Any] | None = None,
     ) -> Any:
         """Return the next points to evaluate.
 
@@ -316,6 +331,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             Whether this ask is the second step of a plan; by default as ``plan_pending_`` says. For
             those who keep it elsewhere, such as a study that many workers share; False begins a
             plan at every ask.
+        fixed : mapping, optional
+            Variables that are held, by name or by index, and their values: a machine that is set
+            up, a customer's choice. The others are optimised for these values.
 
         Returns
         -------
@@ -325,7 +343,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is invalid, or no point meets the known constraints.
+            If a parameter is invalid, or no point meets the known constraints and fixed values.
         """
         self._check_parameters()
         q = check_int(self.batch_size if n_points is None else n_points, "n_points", 1)
@@ -338,7 +356,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         is_last = remaining is not None and remaining <= q
         self._warn_of_a_small_budget(state, remaining)
         with one_thread:
-            region = self._region(state)
+            region = self._region(state, fixed)
             unit, after, surrogate = self._search(state, q, is_last, region)
         points = state.space.decode(unit)
         # As `tell` will read them: where floats are coarse, a point is not quite its own.
@@ -362,7 +380,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         X : array-like of shape (q, d) or list of dict
             Evaluated points, inside the bounds.
         y : array-like of shape (q, 1 + m), or (q,) without constraints
-            Outputs, objective first; a row with NaN is a failed evaluation.
+            Outputs, objective first; a row with NaN is a failed evaluation. It is avoided, and the
+            outputs that it has are learned from: constraints although the objective failed.
 
         Returns
         -------
@@ -404,15 +423,27 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self._assign(state.with_pending(state.space.encode(X)), self._surrogate)
         return self
 
-    def forget_pending(self) -> Self:
-        """Drop the points asked for and not told: their outcomes will never come.
+    def forget_pending(self, X: Any = None) -> Self:
+        """Drop points asked for and not told: their outcomes will never come.
+
+        Parameters
+        ----------
+        X : array-like of shape (q, d) or list of dict, optional
+            The points; by default all that are pending.
 
         Returns
         -------
         Self
             The optimiser.
+
+        Raises
+        ------
+        ValueError
+            If one of the points is not pending; none is dropped then.
         """
-        if self._state is not None:
+        if X is not None:
+            self._assign(self._current_state().without_pending(X), self._surrogate)
+        elif self._state is not None:
             self._state = self._state.without_pending()
         return self
 
@@ -585,6 +616,47 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             max_iter=self.max_iter,
         )
 
+    @gradients()
+    def recommend(self, min_probability: float = 0.5) -> Bunch:
+        """Return the evaluated point to use in the end.
+
+        Where outputs are exact it is ``best_x_``. Under noise the best observation is luck: then it
+        is the point with the smallest posterior mean of the objective, among those that are
+        feasible with at least ``min_probability``. Where there is none, it is the point that is
+        feasible most probably.
+
+        Parameters
+        ----------
+        min_probability : float, default=0.5
+            Least probability that all constraints are met, without noise. The larger, the farther
+            inside the limits.
+
+        Returns
+        -------
+        Bunch
+            ``x``: the point, ndarray of shape (d,) or dict. ``mean`` and ``std``: its expected
+            latent outputs and their standard deviations, ndarrays of shape (1 + m,), objective
+            first, in the user's units; where outputs are exact those observed, and 0.
+            ``probability``: that it is feasible, a float.
+
+        Raises
+        ------
+        NotFittedError
+            If no evaluation succeeded yet.
+        """
+        check_float(min_probability, "min_probability", 0.0, 1.0)
+        state, surrogate = self._fitted_state(), self._fitted()
+        row, probability, is_known = recommended_row(
+            state, surrogate, min_probability, is_noisy=self.noise == "noisy"
+        )
+        (x,) = state.space.copy(state.told[row : row + 1])
+        (mean,), (std,) = predict_moments(surrogate, state.unit[row : row + 1])
+        if is_known:
+            seen = state.outputs[row]
+            is_seen = ~np.isnan(seen)
+            mean, std = np.where(is_seen, seen, mean), np.where(is_seen, 0.0, std)
+        return Bunch(x=x, mean=mean, std=std, probability=probability)
+
     def save(self, path: str | Path) -> None:
         """Write parameters and data as JSON, all but ``known_constraints``.
 
@@ -641,7 +713,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             If it cannot be read.
         """
         content = _persistence.read(path)
-        _persistence.check_known_constraints(content, known_constraints)
+        _persistence.check_known_constraints(path, content, known_constraints)
         try:
             return cls._from_content(content, known_constraints)
         except _persistence.SENSELESS as error:
@@ -703,12 +775,27 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if self.n_constraints != state.n_constraints:
             accepted = f"{state.n_constraints}, as at the first ask"
             reject("n_constraints", accepted, self.n_constraints, hint=hint)
-        if self.bounds is not None and make_space(self.bounds).key != state.space.key:
-            reject("bounds", "as at the first ask", self.bounds, hint=hint)
         if not _is_same_seed(self.random_state, self._seeded_by):
             accepted = f"{self._seeded_by!r}, as at the first ask"
             reject("random_state", accepted, self.random_state, hint=hint)
-        return state
+        return state if self.bounds is None else self._in_bounds(state)
+
+    def _in_bounds(self, state: RunState) -> RunState:
+        """The state in the space of the parameter ``bounds``, which may have changed."""
+        space = make_space(self.bounds)
+        if space.key == state.space.key:
+            return state
+        if space.names != state.space.names or space.n_features != state.space.n_features:
+            hint = "Tell the data to another optimiser, or replace them by fit."
+            reject("bounds", "of the same variables as at the first ask", self.bounds, hint=hint)
+        check_kernel(self.kernel, space.n_unit)
+        try:
+            return self._with_known(state.with_space(space))
+        except ValueError as error:
+            hint = "Tell the data to another optimiser, or replace them by fit."
+            raise ValueError(
+                f"bounds must leave the data a place on their scale; {error} {hint}"
+            ) from error
 
     def _new_state(self, space: Space) -> RunState:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -722,10 +809,13 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """The run's state for looking at it, None before the first ask or tell."""
         return None if self._state is None else self._with_known(self._state)
 
-    def _region(self, state: RunState) -> Region:
+    def _region(self, state: RunState, fixed: Mapping[Any, Any] | None = None) -> Region:
         """Where points may be asked for."""
+        if fixed is not None and not isinstance(fixed, Mapping):
+            reject("fixed", "a mapping of variables to values, or None", fixed, kind=TypeError)
+        held = state.space.encode_fixed(fixed) if fixed else None
         points = np.concatenate([state.unit, state.pending])
-        return make_region(state.space, state.known, None, points, state.seed)
+        return make_region(state.space, state.known, held, points, state.seed)
 
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
@@ -803,12 +893,13 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
         exploits = options.exploit and ends_plan and problem.incumbent is not None
         exact = problem.known is not None
+        trust_region = TrustRegion() if region.fixed is not None else state.exploit_region(exact)
         found, is_plan, step = search_batch(
             problem,
             options,
             q - n_design,
             (state.seed, state.n_asked),
-            trust_region=state.exploit_region(exact) if exploits else None,
+            trust_region=trust_region if exploits else None,
             is_myopic=self.acquisition == "eic" or is_last or (ends_plan and not options.exploit),
         )
         begins_plan = is_plan or (options.exploit and problem.incumbent is not None)
@@ -817,11 +908,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             plan_pending=begins_plan and step is None,
             next_starts=surrogate.starts,
         )
-        if step is not None:
-            expected = step.expected
-            if expected is None:
-                expected = predict_medians(surrogate, step.point[None])[0]
-            after = after.with_exploit_step(step, expected, is_exact=exact)
+        if step is not None and region.fixed is None:  # the trust region is that of all variables
+            after = after.with_exploit_step(step, _expected(step, surrogate), is_exact=exact)
         return np.concatenate([design, found]), after, surrogate
 
     def _n_design(self, state: RunState, q: int, is_last: bool) -> int:
@@ -848,6 +936,14 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             warnings.warn(message, UserWarning, stacklevel=3)
 
 
+def _expected(step: ExploitStep, surrogate: Surrogate) -> FloatArray:
+    """Outputs (1 + m,) that the model of an exploit step expects."""
+    if step.expected is not None:
+        return step.expected
+    medians: FloatArray = predict_medians(surrogate, step.point[None])[0]
+    return medians
+
+
 def _is_same_seed(given: Any, before: Any) -> bool:
     """Whether the parameter ``random_state`` still is the one of before."""
     is_int = isinstance(given, int | np.integer) and isinstance(before, int | np.integer)
@@ -860,6 +956,7 @@ def _repeats_in_vain(
     """Whether points are asked for again that are known exactly, as there are no others."""
     n_values = region.n_values
     before = np.concatenate([state.unit, state.pending])
+    before = before[region.contains(before)]
     if n_values > len(before) + len(unit):
         return False
     n_before, n_after = (

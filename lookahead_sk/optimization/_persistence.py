@@ -143,13 +143,13 @@ def read(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def check_known_constraints(content: dict[str, Any], given: Any) -> None:
+def check_known_constraints(path: str | Path, content: dict[str, Any], given: Any) -> None:
     """Raise where a saved optimiser had known constraints and none are given again."""
     parameters = content["parameters"]
     had_some = isinstance(parameters, dict) and parameters.get("known_constraints")
     if had_some and given is None:
-        accepted = "given to load, since the saved optimiser had some and a file cannot hold them"
-        reject("known_constraints", accepted, given)
+        hint = f"The optimiser saved in {path} had some, and a file cannot hold formulas."
+        reject("known_constraints", "given to load", given, hint=hint)
 
 
 def damaged(path: str | Path, reason: Any) -> ValueError:

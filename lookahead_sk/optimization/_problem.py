@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._acquisition import log_eic
 from lookahead_sk.optimization._local_model import Evaluated
 from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
@@ -179,8 +180,7 @@ def _is_near(points: Tensor, others: Tensor | None, distance: float) -> Tensor:
 def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = None) -> Problem:
     """The problem of a run whose surrogate is fitted, pending points left aside."""
     region = region or Region(state.space)
-    order = np.where(state.is_feasible, state.outputs[:, 0], np.inf).argsort(kind="stable")
-    best = order[: min(_N_ANCHORS, max(1, int(state.is_feasible.sum())))]
+    incumbent, anchor = _best_known(state, surrogate, region)
 
     def snap(points: Tensor) -> Tensor:
         legal = region.snap(points.detach().cpu().numpy())
@@ -194,15 +194,15 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
     exact = is_exact(state, surrogate)
     return Problem(
         surrogate.posterior,
-        surrogate.incumbent_among(state.is_feasible),
-        anchor=torch.as_tensor(state.unit[best]).to(x),
+        incumbent,
+        anchor=torch.as_tensor(anchor).to(x),
         snap=snap,
         is_free=torch.as_tensor(region.is_free).to(x.device),
         # What is known exactly gains nothing from a second evaluation.
         known=x if exact else None,
         all_points=all_points,
         region=None if region.known is None else region,
-        evaluated=_evaluated(state) if exact else None,
+        evaluated=_evaluated(state) if exact and region.fixed is None else None,
     )
 
 
@@ -210,6 +210,35 @@ def _evaluated(state: RunState) -> Evaluated | None:
     if state.best_index is None:
         return None
     return Evaluated(state.unit, state.outputs, state.best_index)
+
+
+def _best_known(
+    state: RunState, surrogate: Surrogate, region: Region
+) -> tuple[float | None, FloatArray]:
+    """Incumbent and best data points of a region.
+
+    Where nothing feasible was evaluated with the fixed values, the incumbent is what the model
+    expects of the data points moved there.
+    """
+    feasible, value = state.is_feasible, state.outputs[:, 0]
+    if region.fixed is not None:
+        here = feasible & region.has_fixed(state.unit)
+        if not here.any():
+            return _best_expected(surrogate, region.snap(state.unit))
+        feasible = here
+    order = np.where(feasible, value, np.inf).argsort(kind="stable")
+    best = order[: min(_N_ANCHORS, max(1, int(feasible.sum())))]
+    return surrogate.incumbent_among(feasible), state.unit[best]
+
+
+def _best_expected(surrogate: Surrogate, unit: FloatArray) -> tuple[float | None, FloatArray]:
+    """Smallest posterior mean among points that are expected to be feasible, and the best few."""
+    with torch.no_grad():
+        mean = moments(surrogate.posterior, torch.as_tensor(unit).to(surrogate.posterior.x)).mean
+    holds = (mean[1:] <= 0).all(0)
+    value = torch.where(holds, mean[0], torch.inf)
+    best = value.argsort(stable=True)[:_N_ANCHORS].cpu().numpy()
+    return float(value.min()) if holds.any() else None, unit[best]
 
 
 def is_exact(state: RunState, surrogate: Surrogate) -> bool:

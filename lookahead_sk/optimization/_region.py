@@ -31,6 +31,7 @@ from lookahead_sk.optimization._known_constraints import KnownConstraints
 from lookahead_sk.optimization._space import Space
 
 _N_PROJECTIONS, _NEGLIGIBLE = 200, 1e-14
+_SAME_VALUE = 1e-9  # in the unit cube
 _N_CHAINS, _N_SHRINKS = 128, 40  # of the walk, and of a chord
 _N_FRACTIONS = 8  # of a segment that are tried at once
 _MARGIN = 1e-9  # by which a solver keeps from a constraint, in parts of the box
@@ -62,6 +63,17 @@ class Region:
         if self.known is not None:
             inside[inside] = self.known.is_met(unit[inside])
         return inside
+
+    def contains(self, unit: FloatArray) -> BoolArray:
+        """Which points of the unit cube meet the constraints and have the fixed values, (n,)."""
+        if self.fixed is None:
+            return self.is_allowed(unit)
+        return np.asarray(self.is_allowed(unit) & self.has_fixed(unit))
+
+    def has_fixed(self, unit: FloatArray) -> BoolArray:
+        """Which points have the fixed values, (n,)."""
+        away = np.abs(unit - np.nan if self.fixed is None else unit - self.fixed)
+        return np.asarray((np.nan_to_num(away) < _SAME_VALUE).all(axis=1))
 
     def all_points(self) -> FloatArray | None:
         """Every point of the region of a finite space; None for a space that is not small."""

@@ -24,6 +24,7 @@ from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 _ROUNDED = 0.025
 # And this close if its last decimals agree.
 _COARSELY_ROUNDED = 0.1
+_SLACK = 1e-9  # of a point on a side of the box
 # An exploit step pays if it gains so much, in parts of the distance from the median to the best.
 _PAYS = 1e-5
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
@@ -41,7 +42,7 @@ class RunState:
     seed: int  # of the design and of every search
     told: Any  # (n, d) evaluated points in the user's units, or a list of dicts
     unit: FloatArray  # (n, n_unit), the same points in the unit cube
-    outputs: FloatArray  # (n, 1 + m), objective first; a row with NaN is a failed evaluation
+    outputs: FloatArray  # (n, 1 + m), objective first; NaN is what a failed evaluation did not give
     pending: FloatArray  # (p, n_unit), points asked for and not told yet
     n_asked: int = 0  # asks so far
     n_designed: int = 0  # points drawn from the Sobol sequence of the design
@@ -71,8 +72,14 @@ class RunState:
     @cached_property
     def is_feasible(self) -> BoolArray:
         """Which evaluated points are feasible, (n,)."""
-        feasible = feasible_rows(self.outputs)
-        return feasible if self.known is None else feasible & self.known.is_met_by_told(self.told)
+        return np.asarray(feasible_rows(self.outputs) & self.is_permitted)
+
+    @cached_property
+    def is_permitted(self) -> BoolArray:
+        """Which evaluated points are inside the bounds and meet the known constraints, (n,)."""
+        # Bounds may have been narrowed.
+        inside = np.asarray(np.abs(self.unit - 0.5).max(axis=1, initial=0.0) <= 0.5 + _SLACK)
+        return inside if self.known is None else inside & self.known.is_met_by_told(self.told)
 
     @property
     def best_index(self) -> int | None:
@@ -101,9 +108,37 @@ class RunState:
         """Wait for these points too."""
         return replace(self, pending=np.concatenate([self.pending, unit]))
 
-    def without_pending(self) -> Self:
-        """Wait for no point."""
-        return replace(self, pending=self.pending[:0])
+    def without_pending(self, X: Any = None) -> Self:
+        """Wait for no point, or not for these of the pending ones in the user's units, or raise."""
+        if X is None:
+            return replace(self, pending=self.pending[:0])
+        pending = self.pending
+        for place, point in zip(self.space.encode(X), self.space.canonical(X), strict=True):
+            left = _without_told(self.space, pending, place, point)
+            if len(left) == len(pending):
+                reject("X", "points that are pending", point)
+            pending = left
+        return replace(self, pending=pending)
+
+    def with_space(self, space: Space) -> Self:
+        """The same run in a space of other bounds, with all its data, or raise.
+
+        Points outside of the new bounds teach the model, and are not feasible. Those that are
+        pending there are given up. What was learned of scales and steps is learned anew.
+        """
+        pending = self.space.decode(self.pending)
+        unit = space.encode_beyond(pending) if len(pending) else np.empty((0, space.n_unit))
+        inside = ((unit >= 0) & (unit <= 1)).all(axis=1)
+        told = self.told
+        return replace(
+            self,
+            space=space,
+            unit=space.encode_beyond(told) if len(told) else np.empty((0, space.n_unit)),
+            pending=space.snap(unit[inside]),
+            trust_region=TrustRegion(),
+            starts=(),
+            next_starts=(),
+        )
 
     def with_told(self, X: Any, unit: FloatArray, outputs: FloatArray) -> Self:
         """Add evaluated points and their outputs.
@@ -223,8 +258,11 @@ class RunState:
         else:
             told = as_float_array(told, "X").reshape(-1, space.n_features)
         outputs = as_float_array(content["y"], "y").reshape(-1, 1 + n_constraints)
-        unit = space.encode(told)
-        state = state.with_told(told, unit, check_outputs(outputs, len(told), n_constraints))
+        outputs = check_outputs(outputs, len(told), n_constraints)
+        unit = space.encode_beyond(told) if len(told) else state.unit
+        if not np.isfinite(unit).all():
+            reject("X", "finite", told)
+        state = replace(state, told=told, unit=unit, outputs=outputs)
         pending = as_float_array(content["pending"], "pending").reshape(-1, space.n_unit)
         if not ((pending >= 0) & (pending <= 1)).all():
             reject("pending", "inside the unit cube", pending)

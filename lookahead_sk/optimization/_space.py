@@ -70,6 +70,28 @@ class Space:
         columns = self._columns(x)
         return np.concatenate([d.encode(*column) for d, column in columns], axis=1)
 
+    def encode_beyond(self, x: Any) -> FloatArray:
+        """User points to (n, n_unit) on the same scale outside of the bounds too, or raise."""
+        columns = self._columns(x)
+        return np.concatenate([d.encode_beyond(*column) for d, column in columns], axis=1)
+
+    def encode_fixed(self, values: Mapping[Any, Any]) -> FloatArray:
+        """Values of some variables, by name or index, to (n_unit,): NaN where there is none."""
+        keys = list(range(self.n_features)) if self.names is None else list(self.names)
+        for key in values:
+            if key not in keys:
+                noun = "indices of variables" if self.names is None else f"names among {keys}"
+                reject("fixed", f"a dict of {noun} and values", key)
+        if len(values) == self.n_features:
+            reject("fixed", "such that a variable is left to choose", dict(values))
+        parts = [
+            d.encode([values[key]], f"fixed[{key!r}]")[0]
+            if key in values
+            else np.full(d.width, np.nan)
+            for d, key in zip(self.dimensions, keys, strict=True)
+        ]
+        return np.concatenate(parts)
+
     def canonical(self, x: Any) -> Any:
         """User points as `decode` would write them, or raise for a point outside the space."""
         columns = [d.canonical(*column) for d, column in self._columns(x)]
@@ -192,8 +214,8 @@ def make_space(bounds: Any) -> Space:
     Parameters
     ----------
     bounds : array-like of shape (d, 2), or mapping
-        A box, or names mapped to (low, high), a frozen scipy.stats distribution, or a list of
-        choices.
+        A box, or names mapped to (low, high), a frozen scipy.stats distribution, a range or growing
+        numbers, or a list of choices.
 
     Returns
     -------

@@ -4,7 +4,7 @@ r"""All outputs' Gaussian processes, fitted by scikit-learn, conditioned in torc
 symbol  shape       meaning
 ======  ==========  ========================================================
 x       (n, d)      data in the unit cube
-y       (n, 1 + m)  outputs in the user's units; a row of NaN is a failure
+y       (n, 1 + m)  outputs in the user's units; a row with NaN is a failure
 ======  ==========  ========================================================
 """
 
@@ -102,7 +102,8 @@ def fit_surrogate(
     x : ndarray of shape (n, d)
         Points of the unit cube.
     y : ndarray of shape (n, 1 + m)
-        Outputs, objective first; rows of NaN are failed evaluations, and at least one is not.
+        Outputs, objective first; a row with NaN is a failed evaluation, of which the other outputs
+        are used, and at least one row has none.
     kernel : scikit-learn kernel, optional
         Covariance to fit; by default the evidence chooses between Matern 5/2 and squared
         exponential, with a quadratic trend or without, output by output.
@@ -120,20 +121,21 @@ def fit_surrogate(
         The fitted processes; cost O(J n^3) an iteration of the fit.
     """
     kernels = kernels_to_try(kernel, x.shape[1])
-    ran = ~np.isnan(y).any(axis=1)
+    seen = ~np.isnan(y)
+    ran = seen.all(axis=1)
     fits = []
     with one_thread:
-        for j, column in enumerate(y[ran].T):
+        for j, rows in enumerate(seen.T):
             kinds = TRANSFORMS[output_transform][min(j, 1)]
             start = starts[j] if starts else None
             fit = fit_output(
-                kernels, x[ran], column, kinds, start, is_constraint=j > 0, noise=noise
+                kernels, x[rows], y[rows, j], kinds, start, is_constraint=j > 0, noise=noise
             )
             fits.append(fit)
         if not ran.all():
             start = starts[-1] if len(starts) > len(fits) else None
             fits.append(fit_runs(kernels, x, ran, start))
-    masks = [ran] * y.shape[1] + [np.ones_like(ran)] * (len(fits) - y.shape[1])
+    masks = [*seen.T] + [np.ones_like(ran)] * (len(fits) - y.shape[1])
     return _assemble(x, fits, masks)
 
 

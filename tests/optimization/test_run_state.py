@@ -88,7 +88,8 @@ def test_a_state_survives_json(bounds):
         ({"plan_pending": 1}, "plan_pending must be"),
         ({"pending": [[2.0, 0.0]]}, "pending must be inside"),
         ({"starts": [1]}, "subscriptable"),
-        ({"X": [[9.0, 0.0]]}, "inside"),
+        ({"X": [[np.inf, 0.0], [1.0, 1.0]]}, "finite"),
+        ({"X": [[1.0, 0.0]]}, "y must be an array of shape"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused(change, message):
