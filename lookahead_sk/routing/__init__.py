@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lookahead_sk.routing._base import BaseRouter
+from lookahead_sk.routing._features._conversation import conversation_text
 
 if TYPE_CHECKING:
     from lookahead_sk.routing._cascade import CascadeResult, CascadeRouter
@@ -20,6 +21,7 @@ __all__ = [
     "HiddenStateEncoder",
     "LookaheadRouter",
     "MaskedLookaheadRouter",
+    "conversation_text",
 ]
 
 _HOMES = {

@@ -39,6 +39,11 @@ from lookahead_sk.metrics._tables import (
     read_token_prices,
     refuse_records,
 )
+from lookahead_sk.routing._features._conversation import (
+    context_characters,
+    conversation_text,
+    is_conversation,
+)
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
 _MANY_LEVELS = 12  # more distinct integers than ratings have
@@ -180,7 +185,7 @@ def check_fallback(fallback: Any, names: list[Any]) -> int:
 
 
 def check_prompts(X: Any, name: str = "X") -> list[str]:
-    """Return text input as a list of str.
+    """Return text input as a list of str; conversations are written as texts.
 
     Raises
     ------
@@ -202,11 +207,20 @@ def check_prompts(X: Any, name: str = "X") -> list[str]:
     prompts = X.to_pylist() if hasattr(X, "to_pylist") else list(X)  # pyarrow
     if not prompts:
         raise ValueError(f"{name} must hold at least one prompt; got 0 prompts.")
+    prompts = [conversation_text(each) if is_conversation(each) else each for each in prompts]
     for i, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
             accepted = 'a list of strings (or encoder="passthrough" for numbers)'
             reject(name, accepted, prompt, kind=TypeError, hint=f"It stands at position {i}.")
     return [str(prompt) for prompt in prompts]
+
+
+def read_context(X: Any) -> FloatArray | None:
+    """Characters (n,) of every conversation but for its last message; None for plain texts."""
+    listed = list(X)
+    if not all(is_conversation(each) for each in listed):
+        return None
+    return np.array([context_characters(each) for each in listed], dtype=np.float64)
 
 
 def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreTable:

@@ -90,7 +90,8 @@ class LookaheadRouter(BaseLookaheadRouter):
         been better for 5 epochs. False trains ``max_epochs`` epochs and keeps the last.
     costs : array-like of shape (K,), mapping of model to cost, or None, default=None
         Price of each model, see ``cost_unit``; or a `TokenPrice` of each, with
-        ``cost_unit="length"`` and ``response_lengths`` in tokens.
+        ``cost_unit="length"`` and ``response_lengths`` in tokens. In a mapping, the price of
+        "model" is that of its arms "model@effort" too.
     cost_weight : float, default=0.0
         Utility is quality minus ``cost_weight`` times cost, in units of ``y`` per unit of cost;
         `tune_cost` sets it.

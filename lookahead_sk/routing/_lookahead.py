@@ -28,7 +28,14 @@ from lookahead_sk.routing._checks import (
     check_new_scores,
     check_responses,
     check_X,
+    read_context,
     remember_X,
+)
+from lookahead_sk.routing._costs._assignment import (
+    assign,
+    read_capacity,
+    read_current,
+    with_switching,
 )
 from lookahead_sk.routing._costs._certificate import calibration_scores, certify_cost_weight
 from lookahead_sk.routing._costs._utility import (
@@ -343,16 +350,36 @@ class BaseLookaheadRouter(
     def _novelty_level(self) -> float:
         return check_float(self.novelty_level, "novelty_level", 0, 1)
 
-    def predict(self, X: Any, budget: float | None = None) -> npt.NDArray[Any]:
+    def predict(
+        self,
+        X: Any,
+        budget: float | None = None,
+        *,
+        current: Any = None,
+        switch_cost: Any = None,
+        capacity: Any = None,
+    ) -> npt.NDArray[Any]:
         """Choose a model for every prompt.
 
         Parameters
         ----------
         X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
-            The prompts.
+            The prompts; instead of a text, a prompt may be a conversation, a list of messages with
+            "role" and "content", which `conversation_text` writes as a text.
         budget : float, default=None
             Mean expected cost a prompt that these prompts may have together, instead of
             ``cost_weight``: the smallest weight that meets it is taken.
+        current : label or array-like of shape (n,), default=None
+            Model that serves each conversation so far, None for a new one. It is left only where
+            the utility gained is more than that of the price of switching.
+        switch_cost : float or array-like of shape (n,), default=None
+            Price of switching, in the unit of ``costs``: that of reading the context again. None
+            takes it from `TokenPrice` and the conversations in X: the serving model reads all but
+            the last message at the price of cached tokens.
+        capacity : mapping of model to float, or array-like of shape (K,), default=None
+            Largest share of these prompts that a model may take, in [0, 1]; models that a mapping
+            lacks may take all, and "model" stands for all its arms "model@effort". The sum of
+            utilities is then maximised, by linear programming.
 
         Returns
         -------
@@ -363,20 +390,43 @@ class BaseLookaheadRouter(
         Raises
         ------
         ValueError
-            If the cheapest models cost more than the budget, there are no ``costs``, or lengths
-            that ``cost_unit`` needs are not predicted.
+            If the cheapest models cost more than the budget, there are no ``costs``, lengths that
+            ``cost_unit`` needs are not predicted, the capacities do not suffice for the prompts, or
+            are given together with a budget, or switching costs nothing as ``cost_weight`` is 0.
         """
-        return self._choose(X, budget)[0]
+        return self._choose(X, budget, current, switch_cost, capacity)[0]
 
-    def _choose(self, X: Any, budget: float | None = None) -> tuple[npt.NDArray[Any], list[Any]]:
+    def _choose(
+        self,
+        X: Any,
+        budget: float | None = None,
+        current: Any = None,
+        switch_cost: Any = None,
+        capacity: Any = None,
+    ) -> tuple[npt.NDArray[Any], list[Any]]:
         prediction = self._predict(X)
+        names = prediction.classes.tolist()
         if budget is not None and self.costs is None:
             reject("costs", "given when there is a budget", None)
+        if budget is not None and capacity is not None:
+            reject("budget", "None where capacity is given", budget)
         quality, costs = self._choices(prediction)
+        if current is not None:
+            if budget is None and self._cost_weight() == 0:
+                hint = "It says what a unit of cost is worth in score."
+                reject("cost_weight", "above 0 where current is given", 0, hint=hint)
+            serving = read_current(current, names, len(quality))
+            context = read_context(X) if switch_cost is None else None
+            costs = with_switching(costs, serving, switch_cost, self.costs, names, context)
+        elif switch_cost is not None:
+            reject("current", "given where there is a switch_cost", None)
         weight = self._cost_weight()
         if budget is not None:
             weight = weight_for_budget(quality, costs, budget)
-        return prediction.classes[route(quality, costs, weight)], prediction.classes.tolist()
+        if capacity is None:
+            return prediction.classes[route(quality, costs, weight)], names
+        limits = read_capacity(capacity, names, len(quality))
+        return prediction.classes[assign(quality - weight * costs, limits)], names
 
     def predict_cost(self, X: Any) -> FloatArray:
         """Expect the cost of calling every model.
