@@ -76,10 +76,8 @@ def main() -> None:
 def table(data: Any, chains: dict[float, Chain], everything: Any, best: Any) -> list[Any]:
     """Rows of the table."""
     found = [("cost weight", "calls", "mean cost", "macro score", "micro score", "micro gain",
-              "micro score less that of the first calls",
-              "less that of the router at weight 0")]  # fmt: skip
+              "micro score less that of the router")]  # fmt: skip
     base, most = reward(data, best), data.scores.max(axis=1)
-    plain = chains[0.0].called[:, 0]
     for weight, chain in chains.items():
         router = chain.called[:, 0]
         for calls in (1.0, *CALLS):
@@ -87,9 +85,10 @@ def table(data: Any, chains: dict[float, Chain], everything: Any, best: Any) -> 
             threshold = threshold_for_budget(counted, calls) or 0.0
             chosen = chain.chosen(threshold)
             spent = chain.mean_cost(threshold)
-            found.append(row(data, f"{weight:g}", calls, spent, chosen, router, plain, base, most))
+            found.append(row(data, f"{weight:g}", calls, spent, chosen, router, base, most))
+    router = chains[0.0].called[:, 0]
     cost = float(PRICES.sum())
-    found.append(row(data, "all five, best kept", 5.0, cost, everything, plain, plain, base, most))
+    found.append(row(data, "all five, best kept", 5.0, cost, everything, router, base, most))
     return found
 
 
@@ -99,30 +98,17 @@ def reward(data: Any, chosen: Any) -> Any:
 
 
 def row(
-    data: Any,
-    name: str,
-    calls: float,
-    spent: float,
-    chosen: Any,
-    router: Any,
-    plain: Any,
-    base: Any,
-    most: Any,
+    data: Any, name: str, calls: float, spent: float, chosen: Any, router: Any, base: Any, most: Any
 ) -> Any:
     """One way to answer the prompts."""
     score = reward(data, chosen)
     macro = np.mean([score[data.benchmark == b].mean() for b in np.unique(data.benchmark)])
     gain = (score - base).mean() / (most - base).mean()
     cells = (f"{calls:.1f}", f"{spent:.1f}", f"{macro:.4f}", f"{score.mean():.4f}", f"{gain:.3f}")
-    return (name, *cells, difference(data, chosen, router), difference(data, chosen, plain))
-
-
-def difference(data: Any, chosen: Any, other: Any) -> str:
-    """Paired difference of mean scores, with a 95 % bootstrap interval over prompts."""
-    if (chosen == other).all():
-        return ""
-    change = paired_bootstrap(data.scores, chosen, other, random_state=0)
-    return f"{change.estimate:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    if (chosen == router).all():
+        return (name, *cells, "")
+    change = paired_bootstrap(data.scores, chosen, router, random_state=0)
+    return (name, *cells, f"{change.estimate:+.4f} [{change.low:+.4f}, {change.high:+.4f}]")
 
 
 if __name__ == "__main__":
