@@ -47,8 +47,8 @@ class AblatedRouter(LookaheadRouter):
 
     groups: tuple[slice, ...] = ()
 
-    def _fit_descriptors(self, data: Any) -> Any:
-        descriptors, values = super()._fit_descriptors(data)
+    def _fit_descriptors(self, *given: Any) -> Any:
+        descriptors, values = super()._fit_descriptors(*given)
         kept = np.full_like(values, np.nan)
         for group in self.groups:
             kept[..., group] = values[..., group]

@@ -109,10 +109,24 @@ def by_name(values: Any, names: Sequence[Any]) -> Mapping[Any, Any] | None:
     return mapping
 
 
+def model_of(name: Any) -> Any:
+    """The model of an arm: "model" of "model@effort"; other names are models themselves."""
+    return name.split("@", 1)[0] if isinstance(name, str) else name
+
+
+def _for_arms(named: Mapping[Any, Any] | None, names: Sequence[Any]) -> Mapping[Any, Any] | None:
+    """The mapping, with the value of a model for each of its arms that has none of its own."""
+    if named is None:
+        return None
+    missing = [name for name in names if name not in named and model_of(name) in named]
+    return {**named, **{name: named[model_of(name)] for name in missing}} if missing else named
+
+
 def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
     """Price of every model in the order of ``names``, (K,); zeros when there are none.
 
-    A mapping and a Series go by name; what has no names is in the order of the models.
+    A mapping and a Series go by name, and the price of "model" is that of its arms "model@effort"
+    too; what has no names is in the order of the models.
 
     Raises
     ------
@@ -121,7 +135,7 @@ def read_prices(costs: Any, names: Sequence[Any]) -> FloatArray:
     """
     if costs is None:
         return np.zeros(len(names))
-    given, named = costs, by_name(costs, names)
+    given, named = costs, _for_arms(by_name(costs, names), names)
     if named is not None:
         missing = [name for name in names if name not in named]
         if missing:
@@ -147,7 +161,7 @@ def read_token_prices(costs: Any, names: Sequence[Any]) -> list[TokenPrice] | No
     ValueError
         If only some models have a price by tokens.
     """
-    named = by_name(costs, names)
+    named = _for_arms(by_name(costs, names), names)
     is_list = isinstance(costs, list | tuple) and len(costs) == len(names)
     given = named if named is not None else dict(zip(names, costs if is_list else (), strict=False))
     if not any(isinstance(price, TokenPrice) for price in given.values()):

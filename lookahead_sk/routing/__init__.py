@@ -4,8 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lookahead_sk.routing._base import BaseRouter
+from lookahead_sk.routing._features._conversation import conversation_text
 
 if TYPE_CHECKING:
+    from lookahead_sk.routing._cascade import CascadeResult, CascadeRouter
     from lookahead_sk.routing._causal_router import CausalLookaheadRouter
     from lookahead_sk.routing._embedding_router import LookaheadRouter
     from lookahead_sk.routing._language_model._hidden_states import HiddenStateEncoder
@@ -13,13 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseRouter",
+    "CascadeResult",
+    "CascadeRouter",
     "CausalLookaheadRouter",
     "HiddenStateEncoder",
     "LookaheadRouter",
     "MaskedLookaheadRouter",
+    "conversation_text",
 ]
 
 _HOMES = {
+    "CascadeResult": "_cascade",
+    "CascadeRouter": "_cascade",
     "CausalLookaheadRouter": "_causal_router",
     "HiddenStateEncoder": "_language_model._hidden_states",
     "LookaheadRouter": "_embedding_router",

@@ -147,7 +147,14 @@ class BaseRouter(ClassifierMixin, BaseEstimator, ABC):
         float
             Weighted mean over the prompts whose chosen model was observed.
         """
-        rewards = _rewards(*self._choose(X), y)
+        return self._mean_score(*self._choose(X), y, sample_weight)
+
+    @staticmethod
+    def _mean_score(
+        chosen: npt.NDArray[Any], names: list[Any], y: Any, sample_weight: Any
+    ) -> float:
+        """Weighted mean score of the chosen models (n,)."""
+        rewards = _rewards(chosen, names, y)
         weight = np.where(np.isnan(rewards), 0.0, read_weights(sample_weight, len(rewards)))
         if weight.sum() <= 0:
             raise ValueError("y must hold a score of at least one chosen model; got none.")

@@ -35,8 +35,14 @@ from lookahead_sk.metrics._tables import (
     aligned,
     check_prices,
     column_names,
+    columns_of,
     read_token_prices,
     refuse_records,
+)
+from lookahead_sk.routing._features._conversation import (
+    context_characters,
+    conversation_text,
+    is_conversation,
 )
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, is_passthrough
 
@@ -179,7 +185,7 @@ def check_fallback(fallback: Any, names: list[Any]) -> int:
 
 
 def check_prompts(X: Any, name: str = "X") -> list[str]:
-    """Return text input as a list of str.
+    """Return text input as a list of str; conversations are written as texts.
 
     Raises
     ------
@@ -201,11 +207,20 @@ def check_prompts(X: Any, name: str = "X") -> list[str]:
     prompts = X.to_pylist() if hasattr(X, "to_pylist") else list(X)  # pyarrow
     if not prompts:
         raise ValueError(f"{name} must hold at least one prompt; got 0 prompts.")
+    prompts = [conversation_text(each) if is_conversation(each) else each for each in prompts]
     for i, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
             accepted = 'a list of strings (or encoder="passthrough" for numbers)'
             reject(name, accepted, prompt, kind=TypeError, hint=f"It stands at position {i}.")
     return [str(prompt) for prompt in prompts]
+
+
+def read_context(X: Any) -> FloatArray | None:
+    """Characters (n,) of every conversation but for its last message; None for plain texts."""
+    listed = list(X)
+    if not all(is_conversation(each) for each in listed):
+        return None
+    return np.array([context_characters(each) for each in listed], dtype=np.float64)
 
 
 def check_scores(y: Any, n: int, columns: Sequence[Any] | None = None) -> ScoreTable:
@@ -468,6 +483,48 @@ def check_responses(
     if is_passthrough(encoder):
         return check_numeric_responses(responses, shape)
     return check_text_responses(responses, shape)
+
+
+def check_answers(
+    responses: Any, lengths: Any, names: list[Any], n: int, encoder: Any
+) -> tuple[npt.NDArray[Any], FloatArray | None]:
+    """Responses of some models to new prompts, (n, K) or (n, K, d), and their lengths (n, K).
+
+    A mapping of models to their responses may lack models.
+    """
+    found = check_responses(_by_model(responses, names, n, "responses"), (n, len(names)), encoder)
+    if found is None:
+        reject("responses", "given", None)
+    table = _by_model(lengths, names, n, "response_lengths")
+    return found, check_lengths(table, (n, len(names)))
+
+
+def _by_model(values: Any, names: list[Any], n: int, name: str) -> Any:
+    """A mapping, or a frame, of models to n values each as a table (n, K); others as they are."""
+    columns = column_names(values)
+    if columns is not None and not _is_plain(columns, names):
+        values = columns_of(values)
+    if not isinstance(values, Mapping):
+        return values
+    unknown = [key for key in values if key not in names]
+    if unknown or not values:
+        reject(name, f"of models among {names}", unknown)
+    rows = {key: list(value) for key, value in values.items() if not isinstance(value, str)}
+    for key in values:
+        if key not in rows or len(rows[key]) != n:
+            got = Words(f"{len(rows[key])} of {key!r}" if key in rows else f"a text of {key!r}")
+            reject(name, f"{n} for each model that has answered", got)
+    width = next((np.shape(row) for each in rows.values() for row in each if np.ndim(row)), ())
+    table = np.full((n, len(names), *width), np.nan if width else None, dtype=object)
+    for key, column in rows.items():
+        for i, value in enumerate(column):
+            table[i, names.index(key)] = np.nan if width and is_missing(value) else value
+    return table
+
+
+def _is_plain(columns: list[Any], names: list[Any]) -> bool:
+    """Whether the columns of a frame are only numbered, and the models have names."""
+    return columns == list(range(len(names))) and not set(columns) <= set(names)
 
 
 def n_observed(responses: npt.NDArray[Any]) -> int:

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 
 from lookahead_sk._device import resolve_device
-from lookahead_sk._typing import Float32Array, IntArray
+from lookahead_sk._typing import Float32Array, FloatArray, IntArray
 from lookahead_sk._validation import check_bool, check_float, check_int, is_auto
+from lookahead_sk.routing._answer_judge import AnswerJudge, Answers, fit_judge
 from lookahead_sk.routing._checks import FitData, n_observed
 from lookahead_sk.routing._embedding._network import predict_latents
 from lookahead_sk.routing._embedding._predictor import (
     EmbeddingOptions,
     EmbeddingPredictor,
     PromptFeatures,
-    embed_responses,
+    embed_table,
     joined,
     search_space,
 )
@@ -28,6 +29,7 @@ from lookahead_sk.routing._features._response_descriptors import (
     N_COMPONENTS,
     ResponseDescriptors,
     fit_descriptors,
+    pairwise_agreement,
 )
 from lookahead_sk.routing._features._sentence_encoder import (
     check_encoder,
@@ -88,7 +90,8 @@ class LookaheadRouter(BaseLookaheadRouter):
         been better for 5 epochs. False trains ``max_epochs`` epochs and keeps the last.
     costs : array-like of shape (K,), mapping of model to cost, or None, default=None
         Price of each model, see ``cost_unit``; or a `TokenPrice` of each, with
-        ``cost_unit="length"`` and ``response_lengths`` in tokens.
+        ``cost_unit="length"`` and ``response_lengths`` in tokens. In a mapping, the price of
+        "model" is that of its arms "model@effort" too.
     cost_weight : float, default=0.0
         Utility is quality minus ``cost_weight`` times cost, in units of ``y`` per unit of cost;
         `tune_cost` sets it.
@@ -253,7 +256,11 @@ class LookaheadRouter(BaseLookaheadRouter):
             lexical = fit_lexical(data.prompts, self.lexical_features, seed)
         raw = joined(data.prompts, embeddings, lexical)
         features = PromptFeatures(lexical, *_scaling(raw))
-        descriptors, values = self._fit_descriptors(data)
+        answers = self._embed_answers(data)
+        descriptors, values, pairs = None, None, None
+        if answers is not None:
+            descriptors, values = self._fit_descriptors(data, answers)
+            pairs = pairwise_agreement(answers, data.texts)
         references = None
         if descriptors is not None and values is not None:
             references = keep_references(data.texts, values, descriptors, seed)
@@ -264,25 +271,23 @@ class LookaheadRouter(BaseLookaheadRouter):
             features=features.of(data.prompts, embeddings),
             descriptors=descriptors,
             values=values,
+            pairs=pairs,
             references=references,
             fold=(np.random.RandomState(seed).permutation(n) % n_members).astype(np.intp),
         )
         return EmbeddingTraining(inputs, self._plan(inputs, n_members), resolve_device(self.device))
 
+    def _embed_answers(self, data: FitData) -> Float32Array | None:
+        """Embeddings (n, K, d) of the training responses; None where these are not used."""
+        responses = data.responses
+        if responses is None or self.response_weight == 0 or n_observed(responses) == 0:
+            return None
+        return embed_table(responses, self._options())
+
     def _fit_descriptors(
-        self, data: FitData
-    ) -> tuple[ResponseDescriptors | None, Float32Array | None]:
-        responses, lengths, seed = data.responses, data.lengths, data.seed
-        if responses is None or self.response_weight == 0:
-            return None, None
-        if n_observed(responses) == 0:
-            return None, None
-        if responses.dtype != object:
-            return fit_descriptors(responses, data.texts, lengths, seed)
-        embeddings = embed_responses(responses.ravel(), self._options())
-        if embeddings is None:
-            return None, None
-        return fit_descriptors(embeddings.reshape(*responses.shape, -1), responses, lengths, seed)
+        self, data: FitData, answers: Float32Array
+    ) -> tuple[ResponseDescriptors, Float32Array]:
+        return fit_descriptors(answers, data.texts, data.lengths, data.seed)
 
     def _plan(self, inputs: EmbeddingInputs, n_members: int) -> TrainingPlan:
         batch_size: Any = self.batch_size
@@ -309,6 +314,7 @@ class EmbeddingInputs(NamedTuple):
     features: Float32Array  # (n, p), centred and scaled
     descriptors: ResponseDescriptors | None
     values: Float32Array | None  # (n, K, r), of the training responses
+    pairs: Float32Array | None  # (n, P), agreement of each two of them
     references: ReferenceResponses | None
     fold: IntArray  # (n,), the member that leaves the prompt out
 
@@ -360,6 +366,8 @@ class EmbeddingTraining:
             score_range=data.score_range,
             descriptors=inputs.descriptors,
             references=inputs.references,
+            judge=_fit_judge(inputs, latents, quality),
+            counts_characters=data.lengths is None,
         )
         return new_predictor(
             data,
@@ -382,6 +390,17 @@ def _tensors(inputs: EmbeddingInputs, device: torch.device) -> TrainingData:
         descriptors=None if values is None else torch.from_numpy(values).to(device),
         fold=torch.from_numpy(inputs.fold).to(device),
     )
+
+
+def _fit_judge(
+    inputs: EmbeddingInputs, latents: Float32Array, quality: FloatArray
+) -> AnswerJudge | None:
+    """What responses tell beyond latents and quality that were predicted out of fold."""
+    if inputs.descriptors is None or inputs.values is None or inputs.pairs is None:
+        return None
+    own = inputs.values[..., : inputs.descriptors.n_own]
+    surprises = Answers(own, inputs.pairs).surprises(latents)
+    return fit_judge(surprises, inputs.data.table.scores - quality)
 
 
 def _feature_scale(inputs: EmbeddingInputs, latents: Float32Array) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar, Protocol, Self
 
@@ -16,10 +15,11 @@ from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, Prompts
 from lookahead_sk._validation import Words, check_float, check_verbose, reject
 from lookahead_sk.metrics._cost_quality import route, tie_weights
-from lookahead_sk.metrics._tables import check_prices, column_names, in_order, read_scores
+from lookahead_sk.metrics._tables import check_prices, column_names
 from lookahead_sk.routing._base import BaseRouter
 from lookahead_sk.routing._checks import (
     FitData,
+    check_answers,
     check_cost_unit,
     check_feedback,
     check_fit_data,
@@ -28,10 +28,16 @@ from lookahead_sk.routing._checks import (
     check_new_scores,
     check_responses,
     check_X,
+    read_context,
     remember_X,
-    unmasked,
 )
-from lookahead_sk.routing._costs._certificate import certify_cost_weight
+from lookahead_sk.routing._costs._assignment import (
+    assign,
+    read_capacity,
+    read_current,
+    with_switching,
+)
+from lookahead_sk.routing._costs._certificate import calibration_scores, certify_cost_weight
 from lookahead_sk.routing._costs._utility import (
     expected_costs,
     weight_for_budget,
@@ -256,6 +262,70 @@ class BaseLookaheadRouter(
         predictor = self._fitted()
         return predictor.predict(check_X(self, X, reset=False), self._options())
 
+    def _judge(self, X: Any, responses: Any, response_lengths: Any) -> Prediction:
+        """What is expected of prompts that some models have answered."""
+        if responses is None:
+            if response_lengths is not None:
+                reject("responses", "given where response_lengths are", None)
+            return self._predict(X)
+        predictor = self._fitted()
+        prompts = check_X(self, X, reset=False)
+        names = predictor.classes.tolist()
+        answers, lengths = check_answers(
+            responses, response_lengths, names, len(prompts), self.encoder
+        )
+        options = self._options()
+        described = predictor.describe_answers(answers, lengths, options)
+        return predictor.judged(predictor.predict(prompts, options), described)
+
+    def predict_quality(
+        self, X: Any, responses: Any = None, response_lengths: Any = None
+    ) -> FloatArray:
+        """Predict the score of every model on every prompt, before or after some have answered.
+
+        Parameters
+        ----------
+        X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
+            The prompts.
+        responses : mapping of model to n texts, array-like of str of shape (n, K), default=None
+            What models have answered, None where they have not; numbers (n, K, d) with
+            ``encoder="passthrough"``. Needs a `LookaheadRouter` that was fitted with responses.
+        response_lengths : mapping of model to n numbers, array-like of shape (n, K), default=None
+            Lengths of these in the unit of those of `fit`. Where `fit` was given none, they are
+            counted in characters.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Expected scores in the units of ``y``, columns in the order of ``classes_``. An answer
+            changes the quality of its model, and that of the others: it tells how hard the prompt
+            is.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a model is unknown, or responses cannot be judged.
+
+        Notes
+        -----
+        Held-out training prompts show how the scores differ from those predicted when a response
+        differs from the one predicted, in what it says, its length and its form, and when two
+        models agree. The correction is the best linear one for the models that have answered.
+        Answers of models that came by `add_model` are not judged.
+
+        Examples
+        --------
+        >>> from lookahead_sk import LookaheadRouter
+        >>> from lookahead_sk.datasets import make_routing
+        >>> data = make_routing(300, random_state=0, as_frame=True)
+        >>> router = LookaheadRouter(lexical_features=32, random_state=0)
+        >>> _ = router.fit(data.prompts[:200], data.scores[:200], responses=data.responses[:200])
+        >>> new, answers = data.prompts[200:], data.responses["generalist-xl"][200:]
+        >>> router.predict_quality(new, responses={"generalist-xl": answers}).shape
+        (100, 6)
+        """
+        return self._judge(X, responses, response_lengths).quality
+
     def _predict_quality(self, prompts: Prompts) -> FloatArray:
         return self.predictor_.predict(prompts, self._options()).quality
 
@@ -280,16 +350,36 @@ class BaseLookaheadRouter(
     def _novelty_level(self) -> float:
         return check_float(self.novelty_level, "novelty_level", 0, 1)
 
-    def predict(self, X: Any, budget: float | None = None) -> npt.NDArray[Any]:
+    def predict(
+        self,
+        X: Any,
+        budget: float | None = None,
+        *,
+        current: Any = None,
+        switch_cost: Any = None,
+        capacity: Any = None,
+    ) -> npt.NDArray[Any]:
         """Choose a model for every prompt.
 
         Parameters
         ----------
         X : sequence of str, or array-like of shape (n, p) with ``encoder="passthrough"``
-            The prompts.
+            The prompts; instead of a text, a prompt may be a conversation, a list of messages with
+            "role" and "content", which `conversation_text` writes as a text.
         budget : float, default=None
             Mean expected cost a prompt that these prompts may have together, instead of
             ``cost_weight``: the smallest weight that meets it is taken.
+        current : label or array-like of shape (n,), default=None
+            Model that serves each conversation so far, None for a new one. It is left only where
+            the utility gained is more than that of the price of switching.
+        switch_cost : float or array-like of shape (n,), default=None
+            Price of switching, in the unit of ``costs``: that of reading the context again. None
+            takes it from `TokenPrice` and the conversations in X: the serving model reads all but
+            the last message at the price of cached tokens.
+        capacity : mapping of model to float, or array-like of shape (K,), default=None
+            Largest share of these prompts that a model may take, in [0, 1]; models that a mapping
+            lacks may take all, and "model" stands for all its arms "model@effort". The sum of
+            utilities is then maximised, by linear programming.
 
         Returns
         -------
@@ -300,20 +390,43 @@ class BaseLookaheadRouter(
         Raises
         ------
         ValueError
-            If the cheapest models cost more than the budget, there are no ``costs``, or lengths
-            that ``cost_unit`` needs are not predicted.
+            If the cheapest models cost more than the budget, there are no ``costs``, lengths that
+            ``cost_unit`` needs are not predicted, the capacities do not suffice for the prompts, or
+            are given together with a budget, or switching costs nothing as ``cost_weight`` is 0.
         """
-        return self._choose(X, budget)[0]
+        return self._choose(X, budget, current, switch_cost, capacity)[0]
 
-    def _choose(self, X: Any, budget: float | None = None) -> tuple[npt.NDArray[Any], list[Any]]:
+    def _choose(
+        self,
+        X: Any,
+        budget: float | None = None,
+        current: Any = None,
+        switch_cost: Any = None,
+        capacity: Any = None,
+    ) -> tuple[npt.NDArray[Any], list[Any]]:
         prediction = self._predict(X)
+        names = prediction.classes.tolist()
         if budget is not None and self.costs is None:
             reject("costs", "given when there is a budget", None)
+        if budget is not None and capacity is not None:
+            reject("budget", "None where capacity is given", budget)
         quality, costs = self._choices(prediction)
+        if current is not None:
+            if budget is None and self._cost_weight() == 0:
+                hint = "It says what a unit of cost is worth in score."
+                reject("cost_weight", "above 0 where current is given", 0, hint=hint)
+            serving = read_current(current, names, len(quality))
+            context = read_context(X) if switch_cost is None else None
+            costs = with_switching(costs, serving, switch_cost, self.costs, names, context)
+        elif switch_cost is not None:
+            reject("current", "given where there is a switch_cost", None)
         weight = self._cost_weight()
         if budget is not None:
             weight = weight_for_budget(quality, costs, budget)
-        return prediction.classes[route(quality, costs, weight)], prediction.classes.tolist()
+        if capacity is None:
+            return prediction.classes[route(quality, costs, weight)], names
+        limits = read_capacity(capacity, names, len(quality))
+        return prediction.classes[assign(quality - weight * costs, limits)], names
 
     def predict_cost(self, X: Any) -> FloatArray:
         """Expect the cost of calling every model.
@@ -501,35 +614,23 @@ class BaseLookaheadRouter(
         names = prediction.classes.tolist()
         if reference not in names:
             reject("reference", f"one of {names}", reference)
-        scores, _ = read_scores(unmasked(in_order(y, names)), "y")
         quality, costs = self._choices(prediction)
-        if scores.shape != quality.shape:
-            reject("y", f"of shape {quality.shape}", Words(f"shape {scores.shape}"))
-        if np.isnan(scores).any():
-            reject("y", "observed for every prompt and model", Words("NaN"))
-        low, high = score_range = prediction.predictor.score_range
-        n_outside = int(((scores < low) | (scores > high)).sum())
-        if n_outside:
-            warnings.warn(
-                f"{n_outside} of {scores.size} scores lie outside the training scores' [{low:g}, "
-                f"{high:g}] and are clipped: the certificate speaks of clipped scores.",
-                stacklevel=3,
-            )
-            scores = np.clip(scores, low, high)
+        score_range = prediction.predictor.score_range
+        scores = calibration_scores(y, names, len(quality), score_range)
         ties = np.append(0.0, tie_weights(quality, costs))
         weights = np.unique(np.quantile(ties, np.linspace(0, 1, _N_WEIGHTS))) * (1 + 1e-9)
         column = names.index(reference)
         found = certify_cost_weight(
             scores, quality, costs, column, weights, limit, alpha, score_range
         )
-        if found.cost_weight is None:
+        if found.setting is None:
             raise ValueError(
                 f"No cost weight could be certified with max_loss={limit:g}, alpha={alpha:g}: at "
                 f"cost_weight=0 the mean loss against {reference!r} on {len(scores)} prompts is "
                 f"{found.mean_losses[0]:.4g}, p = {found.p_values[0]:.3g}. Give more prompts, a "
                 "larger max_loss, or go on calling the reference."
             )
-        return found.cost_weight
+        return found.setting
 
     # ---------------------------------------------------------------- update
 

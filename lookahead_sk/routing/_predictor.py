@@ -20,7 +20,7 @@ added model a:   mean of the fitted models' quality before any feedback + offset
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -35,6 +35,7 @@ from lookahead_sk._typing import (
     ObjectArray,
     Prompts,
 )
+from lookahead_sk.routing._answer_judge import Answers
 from lookahead_sk.routing._checks import FitData, n_observed
 from lookahead_sk.routing._features._reference_responses import nearest_by_cosine
 from lookahead_sk.routing._local_average._mixture import Mixture
@@ -64,6 +65,10 @@ class TrainedNetwork(Protocol):
     def n_latents(self) -> int:
         """K0 * r."""
 
+    @property
+    def n_models(self) -> int:
+        """K0."""
+
     def read(self, prompts: Prompts, options: Any) -> NetworkOutput:
         """What the network says of prompts."""
 
@@ -75,6 +80,14 @@ class TrainedNetwork(Protocol):
 
     def embed_responses(self, responses: npt.NDArray[Any], options: Any) -> Float32Array | None:
         """Responses (n,) or (n, d) on principal axes, (n, c); None where there are no axes."""
+
+    def describe_answers(
+        self, answers: npt.NDArray[Any], lengths: FloatArray | None, options: Any
+    ) -> Answers:
+        """What written responses (n, K0), or their embeddings (n, K0, d), say."""
+
+    def judge_answers(self, output: NetworkOutput, answers: Answers) -> FloatArray:
+        """What answers add to the quality, (n, K0)."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +227,37 @@ class Predictor:
             characters = np.array([len(prompt) for prompt in prompts], dtype=np.float64)
         return Prediction(self, output, self._quality(output), characters)
 
+    def describe_answers(
+        self, answers: npt.NDArray[Any], lengths: FloatArray | None, options: Any
+    ) -> Answers:
+        """What answers (n, K) or (n, K, d) of the candidates say; those of added models nothing."""
+        n, n_fitted = len(answers), self.network.n_models
+        nothing: Any = None if answers.dtype == object else np.nan
+        table = np.full((n, n_fitted, *answers.shape[2:]), nothing, dtype=answers.dtype)
+        counts = None if lengths is None else np.full((n, n_fitted), np.nan)
+        columns, models = self._fitted_columns()
+        table[:, models] = answers[:, columns]
+        if counts is not None and lengths is not None:
+            counts[:, models] = lengths[:, columns]
+        return self.network.describe_answers(table, counts, options)
+
+    def _fitted_columns(self) -> tuple[IntArray, IntArray]:
+        """Candidates that were fitted: their columns, and their numbers in the network."""
+        columns = np.flatnonzero(self.updates.kept < self.network.n_models)
+        return columns, self.updates.kept[columns]
+
+    def judged(
+        self, prediction: Prediction, answers: Answers, called: BoolArray | None = None
+    ) -> Prediction:
+        """A prediction of this predictor, with the answers known, or those called (n, K) alone."""
+        if called is not None:
+            columns, models = self._fitted_columns()
+            fitted = np.zeros((len(called), self.network.n_models), dtype=bool)
+            fitted[:, models] = called[:, columns]
+            answers = answers.of(fitted)
+        added = self.network.judge_answers(prediction.output, answers)
+        return replace(prediction, quality=self._quality(prediction.output, added))
+
     def fitted_quality(self, output: NetworkOutput) -> FloatArray:
         """Expected scores (n, K0) of the fitted models, before any feedback."""
         quality = output.quality
@@ -222,9 +266,9 @@ class Predictor:
             quality = (1 - self.blend) * local + self.blend * quality
         return capped(quality, self.best_single)
 
-    def _quality(self, output: NetworkOutput) -> FloatArray:
-        """Expected scores (n, K) of the candidates."""
-        fitted, updates = self.fitted_quality(output), self.updates
+    def _quality(self, output: NetworkOutput, judged: FloatArray | float = 0.0) -> FloatArray:
+        """Expected scores (n, K) of the candidates, after what answers (n, K0) add."""
+        fitted, updates = self.fitted_quality(output) + judged, self.updates
         columns = [fitted]
         if updates.residual is not None:
             columns = [fitted + updates.residual.predict(output.space)]

@@ -54,9 +54,9 @@ def test_coverage_of_the_certificate():
     for _ in range(400):
         scores, seen, _ = draw(rng, 1500)
         found = certify_cost_weight(scores, seen, COSTS, 0, WEIGHTS, limit, alpha, (0, 1))
-        if found.cost_weight is not None:
+        if found.setting is not None:
             certified += 1
-            failed += true_loss[np.flatnonzero(found.cost_weight == WEIGHTS)[0]] > limit
+            failed += true_loss[np.flatnonzero(found.setting == WEIGHTS)[0]] > limit
     assert failed <= 400 * alpha + 3 * np.sqrt(400 * alpha * (1 - alpha))
     assert certified > 300  # it is not kept by never promising anything
 
@@ -66,7 +66,7 @@ def test_nothing_is_certified_for_a_router_that_loses():
     scores = np.stack([np.ones(500), np.zeros(500)], axis=1)
     quality = np.stack([np.zeros(500), rng.random(500)], axis=1)
     found = certify_cost_weight(scores, quality, COSTS, 0, WEIGHTS, 0.05, 0.1, (0, 1))
-    assert found.cost_weight is None
+    assert found.setting is None
     assert_allclose(found.mean_losses, 1.0)
 
 
@@ -79,4 +79,4 @@ def test_the_sequence_stops_at_the_first_failure():
         scores, quality, cheap_reference, 0, np.array([0.0, 0.5]), 0.05, 0.1, (0, 1)
     )
     assert found.p_values[1] < 0.1 < found.p_values[0]
-    assert found.cost_weight is None
+    assert found.setting is None

@@ -114,7 +114,7 @@ def test_another_version_and_another_format_are_refused(routers, tmp_path):
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "version": 99}))
-    with pytest.raises(ValueError, match=r"folder must be of format version 4; got 99"):
+    with pytest.raises(ValueError, match=r"folder must be of format version 5; got 99"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
     path.write_text(json.dumps({**content, "format": "other"}))
     with pytest.raises(ValueError, match=r"router\.json is missing or damaged"):

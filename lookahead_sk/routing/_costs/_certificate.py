@@ -1,4 +1,4 @@
-r"""A cost weight whose loss against a reference model is certified.
+r"""A cost weight, or another setting, whose loss against a reference model is certified.
 
 Source: Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then test: calibrating predictive
 algorithms to achieve risk control", Annals of Applied Statistics 2025 (arXiv 2110.01052), with the
@@ -21,19 +21,23 @@ K        (n, W)   wealth of a bet against H_w, a supermartingale under H_w
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
+from lookahead_sk._validation import Words, reject
 from lookahead_sk.metrics._cost_quality import route
+from lookahead_sk.metrics._tables import in_order, read_scores
+from lookahead_sk.routing._checks import unmasked
 
 
-class CertifiedWeight(NamedTuple):
-    """The largest certified cost weight, or None where only the reference model is safe."""
+class Certified(NamedTuple):
+    """The last certified setting, or None where only the reference model is safe."""
 
-    cost_weight: float | None
-    p_values: FloatArray  # (W,), in the order of the weights
+    setting: float | None
+    p_values: FloatArray  # (W,), in the order of the settings
     mean_losses: FloatArray  # (W,), on the calibration prompts
 
 
@@ -75,7 +79,7 @@ def certify_cost_weight(
     max_loss: float,
     alpha: float,
     score_range: tuple[float, float],
-) -> CertifiedWeight:
+) -> Certified:
     """Find the largest cost weight in a fixed sequence of tests.
 
     Parameters
@@ -99,16 +103,58 @@ def certify_cost_weight(
 
     Returns
     -------
-    CertifiedWeight
+    Certified
         The last weight before the first test that fails.
     """
     rows = np.arange(len(scores))
     rewards = [scores[rows, route(quality, costs, weight)] for weight in weights]
-    losses = scores[:, [reference]] - np.stack(rewards, axis=1)  # (n, W)
+    losses = scores[:, [reference]] - np.stack(rewards, axis=1)
+    return certify_last(losses, weights, max_loss, alpha, score_range)
+
+
+def certify_last(
+    losses: FloatArray,
+    settings: FloatArray,
+    max_loss: float,
+    alpha: float,
+    score_range: tuple[float, float],
+) -> Certified:
+    """Find the last of some settings, in a fixed order, before the first test that fails.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n, W)
+        Score of the reference less that of the setting, on calibration prompts.
+    settings : ndarray of shape (W,)
+        Cost weights or thresholds, in an order fixed without a look at scores.
+    max_loss, alpha, score_range : object
+        See `certify_cost_weight`.
+    """
     width = score_range[1] - score_range[0] or 1.0  # constant scores: no loss is possible
     scaled = np.clip((losses + width) / (2 * width), 0.0, 1.0)
     mu = (max_loss + width) / (2 * width)
-    p_values = betting_p_values(scaled, mu, alpha) if mu < 1 else np.zeros(len(weights))
+    p_values = betting_p_values(scaled, mu, alpha) if mu < 1 else np.zeros(len(settings))
     passed = np.logical_and.accumulate(p_values <= alpha)
-    best = float(weights[passed.sum() - 1]) if passed[0] else None
-    return CertifiedWeight(best, p_values, losses.mean(axis=0))
+    best = float(settings[passed.sum() - 1]) if passed[0] else None
+    return Certified(best, p_values, losses.mean(axis=0))
+
+
+def calibration_scores(
+    y: Any, names: list[Any], n: int, score_range: tuple[float, float]
+) -> FloatArray:
+    """Scores (n, K) of calibration prompts, none missing, clipped with a warning to the range."""
+    scores, _ = read_scores(unmasked(in_order(y, names)), "y")
+    if scores.shape != (n, len(names)):
+        reject("y", f"of shape {(n, len(names))}", Words(f"shape {scores.shape}"))
+    if np.isnan(scores).any():
+        reject("y", "observed for every prompt and model", Words("NaN"))
+    low, high = score_range
+    n_outside = int(((scores < low) | (scores > high)).sum())
+    if n_outside:
+        warnings.warn(
+            f"{n_outside} of {scores.size} scores lie outside the training scores' [{low:g}, "
+            f"{high:g}] and are clipped: the certificate speaks of clipped scores.",
+            stacklevel=4,
+        )
+    clipped: FloatArray = np.clip(scores, low, high)
+    return clipped

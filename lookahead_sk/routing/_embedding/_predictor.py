@@ -11,10 +11,15 @@ import numpy.typing as npt
 from lookahead_sk._device import resolve_device
 from lookahead_sk._typing import Float32Array, FloatArray, Prompts
 from lookahead_sk._validation import Words, reject
+from lookahead_sk.routing._answer_judge import AnswerJudge, Answers
 from lookahead_sk.routing._embedding._network import Weights, predict_latents
 from lookahead_sk.routing._features._lexical import LexicalFeatures
 from lookahead_sk.routing._features._reference_responses import ReferenceResponses
-from lookahead_sk.routing._features._response_descriptors import ResponseDescriptors
+from lookahead_sk.routing._features._response_descriptors import (
+    ResponseDescriptors,
+    count_characters,
+    pairwise_agreement,
+)
 from lookahead_sk.routing._features._sentence_encoder import embed_prompts, encode, load_encoder
 from lookahead_sk.routing._predictor import Foreseen, NetworkOutput, in_score_units
 
@@ -89,6 +94,10 @@ class EmbeddingPredictor:
         How to read the latents; None without responses.
     references : ReferenceResponses or None
         Training responses that `foresee` looks up.
+    judge : AnswerJudge or None
+        What written responses tell of the scores; None without training responses.
+    counts_characters : bool
+        Whether lengths of training responses were measured on their texts.
     """
 
     features: PromptFeatures
@@ -97,6 +106,13 @@ class EmbeddingPredictor:
     score_range: tuple[float, float]
     descriptors: ResponseDescriptors | None
     references: ReferenceResponses | None
+    judge: AnswerJudge | None
+    counts_characters: bool
+
+    @property
+    def n_models(self) -> int:
+        """Models that were fitted, K0."""
+        return int(self.weights["score_latent"].shape[1])
 
     @property
     def n_latents(self) -> int:
@@ -150,6 +166,37 @@ class EmbeddingPredictor:
             reject("responses", accepted, Words(f"shape {embeddings.shape}"))
         return self.descriptors.project(embeddings)
 
+    def describe_answers(
+        self,
+        answers: npt.NDArray[Any],
+        lengths: FloatArray | None,
+        options: EmbeddingOptions,
+    ) -> Answers:
+        """What written responses (n, K0), or their embeddings (n, K0, d), say."""
+        if self.judge is None or self.descriptors is None:
+            raise ValueError(
+                "responses can be judged by a router that was fitted with responses and "
+                "response_weight > 0."
+            )
+        width = len(self.descriptors.center)
+        embeddings = embed_table(answers, options)
+        if embeddings is None:
+            embeddings = np.full((*answers.shape, width), np.nan, dtype=np.float32)
+        if embeddings.shape[2] != width:
+            accepted = f"of shape (n, K, {width}), as those of fit"
+            reject("responses", accepted, Words(f"shape {embeddings.shape}"))
+        texts = answers if answers.dtype == object else None
+        if lengths is None and texts is not None and self.counts_characters:
+            lengths = count_characters(texts)
+        own = self.descriptors.describe(embeddings, texts, lengths)
+        return Answers(own, pairwise_agreement(embeddings, texts))
+
+    def judge_answers(self, output: NetworkOutput, answers: Answers) -> FloatArray:
+        """What answers add to the quality, (n, K0)."""
+        if self.judge is None:
+            return np.zeros(output.quality.shape)
+        return self.judge.corrections(answers.surprises(output.latents))
+
 
 def search_space(
     features: Float32Array, latents: Float32Array, feature_scale: float | None
@@ -176,3 +223,11 @@ def embed_responses(responses: npt.NDArray[Any], options: EmbeddingOptions) -> F
     embeddings = np.full((len(responses), vectors.shape[1]), np.nan, dtype=np.float32)
     embeddings[is_observed] = vectors
     return embeddings
+
+
+def embed_table(responses: npt.NDArray[Any], options: EmbeddingOptions) -> Float32Array | None:
+    """Embeddings (n, K, d) of a table of responses; None where nothing was observed."""
+    if responses.dtype != object:
+        return responses
+    embeddings = embed_responses(responses.ravel(), options)
+    return None if embeddings is None else embeddings.reshape(*responses.shape, -1)

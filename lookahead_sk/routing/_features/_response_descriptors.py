@@ -26,6 +26,8 @@ from sklearn.decomposition import PCA
 from lookahead_sk._typing import Float32Array, FloatArray, ObjectArray
 
 N_COMPONENTS = 16
+N_FORM = 4
+MAX_PAIRED = 12  # models: pairs of more are too many columns
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
@@ -60,7 +62,7 @@ def _form(text: str) -> list[float]:
 def form_and_agreement(texts: ObjectArray) -> tuple[Float32Array, Float32Array]:
     """Descriptors that are read off the texts (n, K): form (n, K, 4) and agreement (n, K, 1)."""
     n, n_models = texts.shape
-    form = np.full((n, n_models, 4), np.nan, dtype=np.float32)
+    form = np.full((n, n_models, N_FORM), np.nan, dtype=np.float32)
     agreement = np.full((n, n_models, 1), np.nan, dtype=np.float32)
     for i, row in enumerate(texts):
         seen = [k for k in range(n_models) if row[k] is not None]
@@ -84,6 +86,34 @@ def similarity_to_others(embeddings: Float32Array) -> Float32Array:
     size = np.maximum(np.linalg.norm(others, axis=2, keepdims=True), 1e-12)
     cosine = (filled * others).sum(axis=2, keepdims=True) / size
     return np.where(is_observed & (n_others > 0), cosine, np.nan).astype(np.float32)
+
+
+def count_characters(texts: ObjectArray) -> FloatArray:
+    """Lengths (n, K) of texts, NaN where there are none."""
+    counts = [[np.nan if text is None else len(text) for text in row] for row in texts]
+    return np.array(counts, dtype=np.float64)
+
+
+def pairwise_agreement(embeddings: Float32Array, texts: ObjectArray | None) -> Float32Array:
+    """Cosine, and whether the final answer is the same, of each two models that have answered.
+
+    (n, K (K - 1)), NaN where one of them has not; (n, 0) for more than 12 models.
+    """
+    n, n_models = embeddings.shape[:2]
+    if n_models > MAX_PAIRED:
+        return np.empty((n, 0), dtype=np.float32)
+    first, second = np.triu_indices(n_models, k=1)
+    norm = np.linalg.norm(embeddings, axis=2, keepdims=True)
+    unit = embeddings / np.maximum(norm, np.finfo(np.float32).tiny)
+    cosine = np.einsum("npd,npd->np", unit[:, first], unit[:, second])
+    same = np.full(cosine.shape, np.nan)
+    if texts is not None:
+        for i, row in enumerate(texts):
+            answers = [None if text is None else final_answer(text) for text in row]
+            for j, (a, b) in enumerate(zip(first, second, strict=True)):
+                if row[a] is not None and row[b] is not None:
+                    same[i, j] = answers[a] is not None and answers[a] == answers[b]
+    return np.hstack([cosine, same]).astype(np.float32)
 
 
 @dataclass
@@ -113,6 +143,30 @@ class ResponseDescriptors:
     def n_descriptors(self) -> int:
         """Number of descriptors of one response, r."""
         return int(self.mean.shape[1])
+
+    @property
+    def n_own(self) -> int:
+        """Number of those that do not depend on what the other models answer."""
+        n = len(self.components) + (self.length_column is not None)
+        return n if n + 1 == self.n_descriptors else n + N_FORM
+
+    def describe(
+        self, embeddings: Float32Array, texts: ObjectArray | None, lengths: FloatArray | None
+    ) -> Float32Array:
+        """Descriptors (n, K, n_own) of responses, standardised; see `fit_descriptors`.
+
+        Lengths are not measured on the texts here. What is not observed is NaN.
+        """
+        is_observed = ~np.isnan(embeddings).any(axis=2)
+        n_components, n_own = len(self.components), self.n_own
+        raw = np.full((*is_observed.shape, n_own), np.nan, dtype=np.float32)
+        raw[..., :n_components] = self.project(embeddings)
+        if self.length_column is not None and lengths is not None:
+            raw[..., self.length_column] = np.log1p(np.where(is_observed, lengths, np.nan))
+        if texts is not None and n_own - n_components >= N_FORM:
+            raw[..., n_own - N_FORM :] = form_and_agreement(texts)[0]
+        found: Float32Array = (raw - self.mean[:, :n_own]) / self.scale[:, :n_own]
+        return found
 
     def lengths(self, latents: Float32Array) -> FloatArray | None:
         """Lengths (n, K) that predicted descriptors (n, K, r) tell, NaN where a model had none.
@@ -163,13 +217,11 @@ def fit_descriptors(
     with np.errstate(divide="ignore", invalid="ignore"):  # shares of no variance, all alike
         pca = PCA(n_components, random_state=seed).fit(rows)
     center = pca.mean_.astype(np.float32)
-    components = pca.components_.astype(np.float32)
+    components = np.ascontiguousarray(pca.components_, dtype=np.float32)  # as after loading
     groups: list[Float32Array] = [(embeddings - center) @ components.T]
     length_column = None
     if lengths is None and texts is not None:
-        lengths = np.array(
-            [[np.nan if text is None else len(text) for text in row] for row in texts]
-        )
+        lengths = count_characters(texts)
     if lengths is not None:
         length_column = n_components
         groups.append(np.log1p(lengths.astype(np.float64)).astype(np.float32)[..., None])

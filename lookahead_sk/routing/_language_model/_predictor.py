@@ -10,6 +10,7 @@ import torch
 
 from lookahead_sk._device import resolve_device, resolve_precision
 from lookahead_sk._typing import Float32Array, FloatArray, Prompts
+from lookahead_sk.routing._answer_judge import Answers
 from lookahead_sk.routing._features._reference_responses import known_length
 from lookahead_sk.routing._features._response_descriptors import ResponseDescriptors
 from lookahead_sk.routing._language_model._prediction import predict_first_tokens, predict_prompts
@@ -45,6 +46,11 @@ class LanguageModelPredictor:
     max_length: int
     score_range: tuple[float, float]
     descriptors: ResponseDescriptors | None
+
+    @property
+    def n_models(self) -> int:
+        """Models that were fitted, K0."""
+        return len(self.state.weights["model_tokens"])
 
     @property
     def n_latents(self) -> int:
@@ -100,6 +106,14 @@ class LanguageModelPredictor:
     ) -> Float32Array | None:
         """None: there are no axes of responses."""
         return None
+
+    def describe_answers(self, answers: Any, lengths: Any, options: Any) -> Answers:
+        """Raise: written responses are judged by `LookaheadRouter` alone."""
+        raise ValueError("responses can be judged by a LookaheadRouter; this is another router.")
+
+    def judge_answers(self, output: NetworkOutput, answers: Answers) -> FloatArray:
+        """Nothing is learned of answers."""
+        raise NotImplementedError
 
 
 def search_space(latents: Float32Array, descriptors: Float32Array) -> Float32Array:

@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._validation import reject
+from lookahead_sk.routing._answer_judge import AnswerJudge
 from lookahead_sk.routing._features._lexical import LexicalFeatures, new_vectorizer
 from lookahead_sk.routing._features._reference_responses import ReferenceResponses
 from lookahead_sk.routing._features._response_descriptors import ResponseDescriptors
@@ -36,7 +37,7 @@ def _record_types() -> dict[str, type]:
 
     types = (
         *(Predictor, ModelUpdates, AddedModel, Novelty, Clusters, Neighbors, Mixture),
-        *(EmbeddingPredictor, PromptFeatures, LexicalFeatures),
+        *(EmbeddingPredictor, PromptFeatures, LexicalFeatures, AnswerJudge),
         *(ResponseDescriptors, ReferenceResponses),
         *(LanguageModelPredictor, NetworkState, Vocabulary, TokenPrice),
     )

@@ -27,7 +27,7 @@ from lookahead_sk.routing._predictor import Predictor
 from lookahead_sk.routing._saving._codec import Arrays, decode_value, encode_value
 from lookahead_sk.routing._saving._model_card import model_card
 
-FORMAT, VERSION = "lookahead_sk.router", 4
+FORMAT, VERSION = "lookahead_sk.router", 5
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 KEYS = {"format", "version", "lookahead_sk", "router", "parameters", "attributes", "sha256"}
 ATTRIBUTES = {"predictor_", "n_features_in_", "feature_names_in_"}
