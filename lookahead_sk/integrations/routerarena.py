@@ -69,9 +69,10 @@ def export_predictions(
     >>> json.loads(path.read_text())[0]["prediction"]
     'gpt-4o'
     """
+    entries: Any = dataset
     if isinstance(dataset, str | os.PathLike):
-        dataset = json.loads(Path(dataset).read_text(encoding="utf-8"))
-    found = [_entry(each) for each in dataset]
+        entries = json.loads(Path(dataset).read_text(encoding="utf-8"))
+    found = [_entry(each) for each in entries]
     kept = [(index, prompt) for index, prompt in found if index and prompt]
     if not kept:
         accepted = 'entries with "global index" and "prompt_formatted" or "prompt"'
