@@ -112,8 +112,7 @@ class LocalModel:
             z[is_free] = v
             return z
 
-        slopes = self.slopes(step(np.zeros(len(centre))))[:, is_free]
-        scale = np.maximum(np.linalg.norm(slopes, axis=1), np.finfo(float).tiny)
+        scale = self._scale(is_free)
         left = _SLACK_LEFT * self.base[1:] / scale[1:]
         constraint: dict[str, Any] = {
             "type": "ineq",
@@ -131,6 +130,14 @@ class LocalModel:
         )
         end = np.clip(np.nan_to_num(result.x), low, high)
         return np.clip(self.centre + radius * step(end), 0.0, 1.0)
+
+    def _scale(self, is_free: BoolArray) -> FloatArray:
+        """What makes the outputs comparable, (J,): their slopes, or else what is there."""
+        slopes = np.linalg.norm(self.slope[:, is_free], axis=1)
+        curvature = np.linalg.norm(self.curvature, axis=(1, 2))
+        others = np.maximum(1e-6 * curvature, 1e-12 * np.abs(self.base))
+        scale: FloatArray = np.maximum(np.maximum(slopes, others), np.finfo(float).tiny)
+        return scale
 
     def _known(self, is_free: BoolArray, region: Region | None) -> list[dict[str, Any]]:
         """Known constraints, of the unit cube, as constraints of the step."""

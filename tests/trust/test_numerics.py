@@ -232,7 +232,7 @@ def test_no_number_of_data_changes_the_number_of_threads(n, monkeypatch):
 
     def search(problem, *args, **kwargs):
         seen.append(torch.get_num_threads())
-        return np.full((1, 1), 0.5), False, False
+        return np.full((1, 1), 0.5), False, None
 
     monkeypatch.setattr(_optimizer, "search_batch", search)
     before = torch.get_num_threads()
