@@ -38,7 +38,16 @@ _SQUARES = 1e-3  # eps: what a coefficient of a square may be, beside one of a s
 # A step leaves this share of the slack of the best point: less often infeasible, and 1.3 digits.
 _SLACK_LEFT = 0.05
 _ROUNDING = 1e-10  # of the change of an output in a step
+_AT_SIDE = 1e-12  # of the box
 _NEGLIGIBLE = 1e-9  # a gain, in parts of the distance from the median to the best
+
+
+def onto_sides(unit: FloatArray) -> FloatArray:
+    """Points inside the unit cube; what only rounding keeps from a side is on it."""
+    inside = np.clip(unit, 0.0, 1.0)
+    near = np.round(inside)
+    result: FloatArray = np.where(np.abs(inside - near) < _AT_SIDE, near, inside)
+    return result
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class LocalModel:
             options={"maxiter": 100, "ftol": 1e-14},
         )
         end = np.clip(np.nan_to_num(result.x), low, high)
-        return np.clip(self.centre + radius * step(end), 0.0, 1.0)
+        return onto_sides(self.centre + radius * step(end))
 
     def _scale(self, is_free: BoolArray) -> FloatArray:
         """What makes the outputs comparable, (J,): their slopes, or else what is there."""
