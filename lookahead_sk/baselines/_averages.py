@@ -14,6 +14,7 @@ from lookahead_sk._typing import FloatArray, IntArray
 from lookahead_sk._validation import check_choice, check_float, check_int
 from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
 from lookahead_sk.baselines._tuning import cross_validated, first_least
+from lookahead_sk.routing._local_average._cells import rows_of
 from lookahead_sk.routing._local_average._clusters import (
     cluster_sums,
     memberships,
@@ -32,15 +33,18 @@ _TEMPERATURES = (1.0, 0.3, 0.1, 0.03)
 class NeighborModel:
     """Mean scores of the k nearest training prompts, (n, K)."""
 
-    def __init__(self, index: NearestNeighbors, Y: FloatArray, k: int) -> None:
+    def __init__(
+        self, index: NearestNeighbors, Y: FloatArray, k: int, weight: FloatArray | None = None
+    ) -> None:
         self.index = index
         self.Y = Y
+        self.weight = weight
         self.k = k
 
     def predict(self, Z: Any) -> FloatArray:
         near = self.index.kneighbors(Z, self.k, return_distance=False)
-        overall = model_means(self.Y, np.ones(len(self.Y)))
-        return neighbor_means(self.Y, near, np.array([self.k]), overall)[0]
+        overall = model_means(self.Y, np.ones(len(self.Y)), self.weight)
+        return neighbor_means(self.Y, near, np.array([self.k]), overall, weight=self.weight)[0]
 
 
 class KNNRouter(QueryOnlyRouter):
@@ -106,7 +110,9 @@ class KNNRouter(QueryOnlyRouter):
         self.device = device
         self.random_state = random_state
 
-    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(
+        self, Z: Any, Y: FloatArray, rng: np.random.RandomState, weight: FloatArray | None
+    ) -> Fitted:
         most = max(len(Z) - 1, 1)
         ks: Sequence[int] = [k for k in _NEIGHBORS if k <= most] or [most]
         if self.n_neighbors is not None:
@@ -116,10 +122,12 @@ class KNNRouter(QueryOnlyRouter):
         if len(Z) > 1:
             near = index.kneighbors(n_neighbors=max(ks), return_distance=False)  # but for itself
         w = np.ones(len(Y))
-        left_out = neighbor_means(Y, near, np.array(ks), model_means(Y, w))
-        best = first_least(np.array([difference_error(quality, Y, w) for quality in left_out]))
+        overall = model_means(Y, w, weight)
+        left_out = neighbor_means(Y, near, np.array(ks), overall, weight=weight)
+        errors = [difference_error(quality, Y, w, weight) for quality in left_out]
+        best = first_least(np.array(errors))
         self.n_neighbors_ = ks[best]
-        return Fitted(NeighborModel(index, Y, ks[best]), np.arange(len(Y)), left_out[best])
+        return Fitted(NeighborModel(index, Y, ks[best], weight), np.arange(len(Y)), left_out[best])
 
 
 class ClusterModel:
@@ -240,10 +248,15 @@ class ClusterRouter(QueryOnlyRouter):
         return [(count, heat) for count in counts for heat in heats]
 
     def _models(
-        self, Z: Any, Y: FloatArray, candidates: list[tuple[int, float | None]], seed: int
+        self,
+        Z: Any,
+        Y: FloatArray,
+        candidates: list[tuple[int, float | None]],
+        seed: int,
+        weight: FloatArray | None,
     ) -> list[ClusterModel]:
         n_distinct = len(np.unique(Z, axis=0))
-        models, overall = [], model_means(Y, np.ones(len(Z)))
+        models, overall = [], model_means(Y, np.ones(len(Z)), weight)
         centres: dict[int, Any] = {}
         for count, heat in candidates:
             if count not in centres:
@@ -254,23 +267,25 @@ class ClusterRouter(QueryOnlyRouter):
             scale = distances.min(axis=1).mean() or 1.0
             temperature = None if heat is None else heat * scale
             shares = memberships(distances, temperature)
-            means = shrunken_means(*cluster_sums(shares, Y), overall, self.shrinkage)
+            means = shrunken_means(*cluster_sums(shares, Y, weight), overall, self.shrinkage)
             models.append(ClusterModel(centres[count], means, temperature))
         return models
 
-    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(
+        self, Z: Any, Y: FloatArray, rng: np.random.RandomState, weight: FloatArray | None
+    ) -> Fitted:
         candidates = self._candidates(len(Z))
         n_clusterings = check_int(self.n_clusterings, "n_clusterings", low=1, closed="left")
         seed = int(rng.randint(2**31))
 
         def predict(train: IntArray, test: IntArray) -> FloatArray:
-            models = self._models(Z[train], Y[train], candidates, seed)
+            models = self._models(Z[train], Y[train], candidates, seed, rows_of(weight, train))
             return np.array([model.predict(Z[test]) for model in models])
 
         judged = cross_validated(predict, Y, np.ones(len(Y)), 5, rng)
-        best = first_least(judged.errors(Y, np.ones(len(Y))))
+        best = first_least(judged.errors(Y, np.ones(len(Y)), weight))
         models = [
-            self._models(Z, Y, [candidates[best]], int(rng.randint(2**31)))[0]
+            self._models(Z, Y, [candidates[best]], int(rng.randint(2**31)), weight)[0]
             for _ in range(n_clusterings)
         ]
         self.n_clusters_ = len(models[0].centres)

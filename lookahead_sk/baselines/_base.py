@@ -11,7 +11,12 @@ from sklearn.utils import check_random_state
 from lookahead_sk._typing import Float32Array, FloatArray, IntArray, Prompts
 from lookahead_sk._validation import check_int
 from lookahead_sk.routing import BaseRouter
-from lookahead_sk.routing._checks import check_scores, check_X, remember_X
+from lookahead_sk.routing._checks import (
+    check_cell_weight,
+    check_scores,
+    check_X,
+    remember_X,
+)
 from lookahead_sk.routing._features._lexical import LexicalFeatures, fit_lexical
 from lookahead_sk.routing._features._sentence_encoder import embed_prompts
 from lookahead_sk.routing._local_average._selection import fit_temperature
@@ -34,8 +39,9 @@ class Fitted(NamedTuple):
 class QueryOnlyRouter(BaseRouter):
     """Base of the baselines: from features of the prompt straight to scores, no responses.
 
-    A subclass implements ``_fit_model(Z, Y, rng)``. The features of texts are their sentence
-    embedding and, beside it, ``lexical_features`` lexical ones; a numeric X is taken as it is.
+    A subclass implements ``_fit_model(Z, Y, rng, weight)``. The features of texts are their
+    sentence embedding and, beside it, ``lexical_features`` lexical ones; a numeric X is taken as it
+    is.
     """
 
     encoder: Any
@@ -52,8 +58,10 @@ class QueryOnlyRouter(BaseRouter):
         return tags
 
     @abstractmethod
-    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
-        """Learn scores Y (n, K) from features Z (n, d)."""
+    def _fit_model(
+        self, Z: Any, Y: FloatArray, rng: np.random.RandomState, weight: FloatArray | None
+    ) -> Fitted:
+        """Learn scores Y (n, K) from features Z (n, d), by weights of the cells (n, K)."""
 
     def _features(self, X: Prompts, lexical: LexicalFeatures | None) -> Float32Array:
         Z = embed_prompts(X, self.encoder, self.device)
@@ -61,7 +69,7 @@ class QueryOnlyRouter(BaseRouter):
             return Z
         return np.hstack([Z, lexical.transform(X)])
 
-    def fit(self, X: Any, y: Any, responses: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, responses: Any = None, cell_weight: Any = None) -> Self:
         """Learn from prompts and scores.
 
         Parameters
@@ -72,6 +80,9 @@ class QueryOnlyRouter(BaseRouter):
             Scores of the models, NaN where not observed, or 1-D labels.
         responses : object, default=None
             Not used: accepted so that a baseline can stand in for a lookahead router.
+        cell_weight : array-like of shape (n, K), default=None
+            How much every score counts, as in ``LookaheadRouter.fit``; None counts all alike.
+            `MLPRouter` does not take it.
 
         Returns
         -------
@@ -80,12 +91,13 @@ class QueryOnlyRouter(BaseRouter):
         """
         given, X = X, check_X(self, X, reset=True)
         table = check_scores(y, len(X))
+        weight = check_cell_weight(cell_weight, y, table.scores)
         n_lexical = check_int(self.lexical_features, "lexical_features", low=0, closed="left")
         rng = check_random_state(self.random_state)
         lexical = None
         if not isinstance(X, np.ndarray):
             lexical = fit_lexical(X, n_lexical, int(rng.randint(2**31)))
-        fitted = self._fit_model(self._features(X, lexical), table.scores, rng)
+        fitted = self._fit_model(self._features(X, lexical), table.scores, rng, weight)
         self.lexical_, self.model_ = lexical, fitted.model
         self.classes_ = table.classes
         self.temperature_ = fit_temperature(fitted.held_out, table.scores[fitted.rows])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
+from lookahead_sk.routing._local_average._cells import observed_weights
 
 
 class LinearModel(NamedTuple):
@@ -57,7 +58,11 @@ def _solve(
 
 
 def ridge_path(
-    Z: FloatArray, Y: FloatArray, w: FloatArray, penalties: FloatArray
+    Z: FloatArray,
+    Y: FloatArray,
+    w: FloatArray,
+    penalties: FloatArray,
+    weight: FloatArray | None = None,
 ) -> list[LinearModel]:
     """Ridge regression of every model's observed scores, for every penalty.
 
@@ -71,20 +76,24 @@ def ridge_path(
         Weights of the prompts.
     penalties : ndarray of shape (A,)
         Positive; in the units of the sum of squares of a centred feature.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
     list of A LinearModel
-        O(n d min(n, d)) once, or once per model if scores are missing, and O(d min(n, d) K) per
+        O(n d min(n, d)) once, or once per model if scores are missing
+        or weighted, and O(d min(n, d) K) per
         penalty.
     """
     seen = ~np.isnan(Y)
-    if seen.all():
+    if seen.all() and weight is None:
         coefs, intercepts = _solve(Z, Y, w, penalties)
     else:
+        cells = w[:, None] * observed_weights(Y, weight)
         parts = [
-            _solve(Z[rows], Y[rows, k : k + 1], w[rows], penalties)
-            for k, rows in enumerate(seen.T & (w > 0))
+            _solve(Z[rows], Y[rows, k : k + 1], cells[rows, k], penalties)
+            for k, rows in enumerate(cells.T > 0)
         ]
         coefs = np.concatenate([coef for coef, _ in parts], axis=2)
         intercepts = np.concatenate([intercept for _, intercept in parts], axis=1)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lookahead_sk._typing import FloatArray
-from lookahead_sk._validation import check_float, check_int
+from lookahead_sk._validation import Words, check_float, check_int, reject
 from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
 from lookahead_sk.baselines._mlp import Network, Schedule, train_network
 
@@ -123,7 +123,11 @@ class MLPRouter(QueryOnlyRouter):
             check_int(self.patience, "patience", low=1, closed="left"),
         )
 
-    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(
+        self, Z: Any, Y: FloatArray, rng: np.random.RandomState, weight: FloatArray | None
+    ) -> Fitted:
+        if weight is not None:
+            reject("cell_weight", "None: an MLPRouter counts all scores alike", Words("weights"))
         schedule = self._schedule()
         n_networks = check_int(self.n_networks, "n_networks", low=1, closed="left")
         fraction = check_float(

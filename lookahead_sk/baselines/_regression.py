@@ -11,6 +11,7 @@ from lookahead_sk._validation import check_float, check_int
 from lookahead_sk.baselines._base import Fitted, QueryOnlyRouter
 from lookahead_sk.baselines._linear import LinearModel, penalty_scale, reduce_rank, ridge_path
 from lookahead_sk.baselines._tuning import cross_validated, first_least
+from lookahead_sk.routing._local_average._cells import rows_of
 
 _ALPHAS = np.logspace(4, -2, 13)  # the strongest penalty, the simplest model, first
 _MAX_RANK = 8
@@ -74,8 +75,10 @@ class RidgeRouter(QueryOnlyRouter):
         self.device = device
         self.random_state = random_state
 
-    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
-        fitted, self.alpha_, _ = _fit_linear(Z, Y, rng, self.alpha, [None])
+    def _fit_model(
+        self, Z: Any, Y: FloatArray, rng: np.random.RandomState, weight: FloatArray | None
+    ) -> Fitted:
+        fitted, self.alpha_, _ = _fit_linear(Z, Y, rng, weight, self.alpha, [None])
         return fitted
 
 
@@ -155,22 +158,28 @@ class MatrixFactorizationRouter(QueryOnlyRouter):
         self.device = device
         self.random_state = random_state
 
-    def _fit_model(self, Z: Any, Y: FloatArray, rng: np.random.RandomState) -> Fitted:
+    def _fit_model(
+        self, Z: Any, Y: FloatArray, rng: np.random.RandomState, weight: FloatArray | None
+    ) -> Fitted:
         ranks: list[int | None] = list(range(1, min(Y.shape[1], _MAX_RANK + 1)))
         if self.rank is not None:
             ranks = [check_int(self.rank, "rank", low=1, closed="left")]
-        fitted, self.alpha_, rank = _fit_linear(Z, Y, rng, self.alpha, ranks)
+        fitted, self.alpha_, rank = _fit_linear(Z, Y, rng, weight, self.alpha, ranks)
         self.rank_ = min(rank or 1, Y.shape[1] - 1)
         return fitted
 
 
 def _models(
-    Z: FloatArray, Y: FloatArray, alphas: FloatArray, ranks: list[int | None]
+    Z: FloatArray,
+    Y: FloatArray,
+    weight: FloatArray | None,
+    alphas: FloatArray,
+    ranks: list[int | None],
 ) -> list[LinearModel]:
     """Linear models of every rank (None: unrestricted) and penalty, ranks outermost."""
     w = np.ones(len(Z))
     penalties = alphas * penalty_scale(Z, w)
-    path = ridge_path(Z, Y, w, penalties)
+    path = ridge_path(Z, Y, w, penalties, weight)
     return [
         model if rank is None else reduce_rank(model, Z, w, penalty, rank)
         for rank in ranks
@@ -179,7 +188,12 @@ def _models(
 
 
 def _fit_linear(
-    Z: Any, Y: FloatArray, rng: np.random.RandomState, alpha: float | None, ranks: list[int | None]
+    Z: Any,
+    Y: FloatArray,
+    rng: np.random.RandomState,
+    weight: FloatArray | None,
+    alpha: float | None,
+    ranks: list[int | None],
 ) -> tuple[Fitted, float, int | None]:
     """Choose penalty and rank by cross-validation and fit: the model, the penalty, the rank."""
     Z = np.asarray(Z, dtype=np.float64)
@@ -188,11 +202,11 @@ def _fit_linear(
         alphas = np.array([check_float(alpha, "alpha", low=0.0, closed="neither")])
 
     def predict(train: IntArray, test: IntArray) -> FloatArray:
-        models = _models(Z[train], Y[train], alphas, ranks)
+        models = _models(Z[train], Y[train], rows_of(weight, train), alphas, ranks)
         return np.array([model.predict(Z[test]) for model in models])
 
     judged = cross_validated(predict, Y, np.ones(len(Y)), 5, rng)
-    best = first_least(judged.errors(Y, np.ones(len(Y))))
+    best = first_least(judged.errors(Y, np.ones(len(Y)), weight))
     rank, penalty = ranks[best // len(alphas)], alphas[best % len(alphas)]
-    (model,) = _models(Z, Y, np.array([penalty]), [rank])
+    (model,) = _models(Z, Y, weight, np.array([penalty]), [rank])
     return Fitted(model, judged.rows, judged.quality[best]), float(penalty), rank

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lookahead_sk._typing import FloatArray, IntArray
+from lookahead_sk.routing._local_average._cells import rows_of
 from lookahead_sk.routing._local_average._selection import difference_error
 
 # From rows to train on and rows to judge by, the qualities predicted for the latter by every
@@ -32,10 +33,12 @@ class OutOfFold(NamedTuple):
     rows: IntArray
     quality: FloatArray
 
-    def errors(self, Y: FloatArray, w: FloatArray) -> FloatArray:
-        """Error of every candidate, (A,)."""
+    def errors(self, Y: FloatArray, w: FloatArray, weight: FloatArray | None = None) -> FloatArray:
+        """Error of every candidate, (A,), by weights of prompts (n,) and cells (n, K)."""
         rows = self.rows
-        return np.array([difference_error(quality, Y[rows], w[rows]) for quality in self.quality])
+        cells = rows_of(weight, rows)
+        errors = [difference_error(quality, Y[rows], w[rows], cells) for quality in self.quality]
+        return np.array(errors)
 
 
 def cross_validated(

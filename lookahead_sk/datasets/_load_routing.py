@@ -91,6 +91,9 @@ def load_routing(
             Which models were called.
         n_samples : ndarray of int of shape (n, K)
             How many calls a cell is the mean of.
+        cell_weight : ndarray of shape (n, K)
+            How much a score counts by the number of its samples, NaN where there is none; see
+            `average_samples`. For ``fit(X, y, cell_weight=...)``.
         costs : ndarray of shape (n, K)
             Cost of the calls, NaN where unknown.
         model_costs : ndarray of shape (K,)
@@ -120,6 +123,7 @@ def load_routing(
 
     See Also
     --------
+    average_samples : Means and weights of several samples that lie in an array.
     make_routing : A routing problem that needs no data.
 
     Notes
@@ -221,6 +225,7 @@ def _as_bunch(table: Table, layout: str, as_frame: bool, return_X_y: bool) -> An
         benchmark=object_array(table.groups),
         called=table.called,
         n_samples=table.n_samples,
+        cell_weight=table.cell_weight,
         costs=table.costs,
         model_costs=model_costs,
         tokens=table.tokens,

@@ -68,6 +68,7 @@ class FitData(NamedTuple):
     lengths: FloatArray | None
     seed: int
     response_texts: ObjectArray | None = None  # where the responses are numbers
+    cell_weight: FloatArray | None = None  # (n, K), 0 where not observed
 
     @property
     def texts(self) -> ObjectArray | None:
@@ -94,6 +95,7 @@ def check_fit_data(
     responses: Any = None,
     response_lengths: Any = None,
     response_texts: Any = None,
+    cell_weight: Any = None,
 ) -> FitData:
     """Check all that `fit` of a router is given, and what of its parameters speaks of models.
 
@@ -102,7 +104,7 @@ def check_fit_data(
     router : BaseRouter
         Its ``encoder`` tells whether X is text; ``costs``, ``fallback`` and ``random_state`` are
         read, and nothing is changed.
-    X, y, responses, response_lengths, response_texts : object
+    X, y, responses, response_lengths, response_texts, cell_weight : object
         See `LookaheadRouter.fit`.
 
     Returns
@@ -126,12 +128,13 @@ def check_fit_data(
             reject("response_texts", "None unless responses are given as numbers", response_texts)
         found = aligned(response_texts, y, "response_texts")
         texts = check_text_responses(found, shape, "response_texts")
+    cells = check_cell_weight(cell_weight, y, table.scores)
     names = table.classes.tolist()
     _check_costs(router, names, prompts, lengths)
     if router.fallback is not None:
         check_fallback(router.fallback, names)
     seed = int(check_seed(router.random_state).randint(2**31 - 1))
-    return FitData(prompts, table, responses, lengths, seed, texts)
+    return FitData(prompts, table, responses, lengths, seed, texts, cells)
 
 
 def check_X(router: Any, X: Any, *, reset: bool) -> Prompts:
@@ -592,6 +595,30 @@ def check_lengths(lengths: Any, shape: tuple[int, int]) -> FloatArray | None:
     if (array < 0).any() or np.isinf(array).any():
         reject("response_lengths", "at least 0 and finite, or NaN", float(np.nanmin(array)))
     return array
+
+
+def check_cell_weight(cell_weight: Any, y: Any, scores: FloatArray) -> FloatArray | None:
+    """Weights (n, K) of the scores (n, K), 0 where these are NaN; None stays None.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, or an observed score has no weight that is positive and finite.
+    """
+    if cell_weight is None:
+        return None
+    weight = as_float_array(aligned(cell_weight, y, "cell_weight"), "cell_weight")
+    if weight.shape != scores.shape:
+        accepted = f"an array of shape {scores.shape}"
+        reject("cell_weight", accepted, Words(f"shape {weight.shape}"))
+    seen = ~np.isnan(scores)
+    is_wrong = seen & ~((weight > 0) & np.isfinite(weight))
+    if is_wrong.any():
+        row, column = np.argwhere(is_wrong)[0].tolist()
+        hint = f"It stands in row {row}, column {column}."
+        accepted = "positive and finite where a score is observed"
+        reject("cell_weight", accepted, float(weight[row, column]), hint=hint)
+    return np.where(seen, weight, 0.0)
 
 
 def _check_lengths_are_used(router: Any, responses: npt.NDArray[Any] | None) -> None:

@@ -116,7 +116,7 @@ class LookaheadRouter(BaseLookaheadRouter):
     classes_ : ndarray of shape (K,)
         Names of the models: the columns of ``y``, or 0 to K - 1, or the labels.
     mean_scores_ : ndarray of shape (K,)
-        Mean score of every model.
+        Mean score of every model, by ``cell_weight``.
     n_prompts_ : int
         Prompts learned from, those held out included.
     n_iter_ : int
@@ -355,9 +355,10 @@ class EmbeddingTraining:
         space = search_space(inputs.features, latents, scale)
         own = in_score_units(logits, data.score_range)
         columns = _column_weights(inputs.features.shape[1], space.shape[1])
-        averages = weighted_averages(space, columns, scores, inputs.fold, data.seed)
+        cells = data.cell_weight
+        averages = weighted_averages(space, columns, scores, inputs.fold, data.seed, cells)
         average, blend, quality = choose_quality(
-            itertools.chain([(None, own)], averages), scores, inputs.fold
+            itertools.chain([(None, own)], averages), scores, inputs.fold, cells
         )
         network = EmbeddingPredictor(
             features=inputs.prompt_features,
@@ -383,12 +384,15 @@ class EmbeddingTraining:
 
 
 def _tensors(inputs: EmbeddingInputs, device: torch.device) -> TrainingData:
-    values = inputs.values
+    values, cells = inputs.values, inputs.data.cell_weight
     return TrainingData(
         features=torch.from_numpy(inputs.features).to(device),
         scores=torch.from_numpy(inputs.data.unit_scores()).to(device),
         descriptors=None if values is None else torch.from_numpy(values).to(device),
         fold=torch.from_numpy(inputs.fold).to(device),
+        cell_weight=None
+        if cells is None
+        else torch.from_numpy(cells.astype(np.float32)).to(device),
     )
 
 

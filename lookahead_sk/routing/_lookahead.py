@@ -139,6 +139,7 @@ class BaseLookaheadRouter(
         responses: Any = None,
         response_lengths: Any = None,
         response_texts: Any = None,
+        cell_weight: Any = None,
     ) -> Self:
         """Learn to predict responses and to score models on them.
 
@@ -160,6 +161,13 @@ class BaseLookaheadRouter(
         response_texts : array-like of str of shape (n, K), default=None
             The responses themselves, where ``responses`` are numbers: how they look and how far
             their final answers agree is read off them, and `foresee` shows them.
+        cell_weight : array-like of shape (n, K), default=None
+            How much every score counts, positive where one is observed: 2 is as much as two prompts
+            with that score. For scores that are means of unequal numbers of samples
+            `lookahead_sk.datasets.average_samples` computes it. None counts all alike. Weights act
+            on the score loss and the averages over similar prompts, and on the choice of these; not
+            on ``temperature_``, ``validation_score_``, ``always_best_single_``, and what is learnt
+            from responses. Only `LookaheadRouter` takes them.
 
         Returns
         -------
@@ -171,12 +179,13 @@ class BaseLookaheadRouter(
         TypeError
             If X is a single string or holds something that is not a string.
         ValueError
-            If a shape does not fit, a score is infinite, or a prompt or a model was never observed.
+            If a shape does not fit, a score is infinite, a prompt or a model was never observed, or
+            the weight of a score is not positive.
         OSError
             If the encoder, or the backbone, cannot be loaded.
         """
         self._check_parameters()
-        data = check_fit_data(self, X, y, responses, response_lengths, response_texts)
+        data = check_fit_data(self, X, y, responses, response_lengths, response_texts, cell_weight)
         with gradients():
             training = self._start_training(data)
             tasks = EpochTasks(self, X, y, training.max_epochs)

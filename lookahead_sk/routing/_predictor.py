@@ -38,6 +38,7 @@ from lookahead_sk._typing import (
 from lookahead_sk.routing._answer_judge import Answers
 from lookahead_sk.routing._checks import FitData, n_observed
 from lookahead_sk.routing._features._reference_responses import nearest_by_cosine
+from lookahead_sk.routing._local_average._cells import mean_scores, observed_weights
 from lookahead_sk.routing._local_average._mixture import Mixture
 from lookahead_sk.routing._local_average._selection import fit_temperature, routed_scores
 from lookahead_sk.routing._novelty import Novelty
@@ -334,7 +335,8 @@ def new_predictor(
     """
     table, responses = data.table, data.responses
     scores, quality = table.scores[held_out], capped(quality, best_single)
-    counts = (~np.isnan(table.scores)).sum(axis=0).astype(np.float64)
+    cells = observed_weights(table.scores, data.cell_weight)
+    counts = cells.sum(axis=0).astype(np.float64)
     return Predictor(
         classes=table.classes,
         network=network,
@@ -344,7 +346,7 @@ def new_predictor(
         novelty=novelty,
         temperature=fit_temperature(quality, scores),
         score_range=data.score_range,
-        mean_scores=np.nanmean(table.scores, axis=0),
+        mean_scores=mean_scores(table.scores, data.cell_weight),
         n_prompts=len(data.prompts),
         n_responses=0 if responses is None else n_observed(responses),
         knows_labels=table.is_label,

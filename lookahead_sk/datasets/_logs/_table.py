@@ -13,6 +13,7 @@ import numpy as np
 from lookahead_sk._token_price import TokenPrice
 from lookahead_sk._typing import BoolArray, FloatArray, IntArray
 from lookahead_sk._validation import reject, short_repr
+from lookahead_sk.datasets._average_samples import information_weights
 from lookahead_sk.datasets._logs._cells import is_empty, read_prompt, unwrap_lists
 from lookahead_sk.datasets._logs._layouts import Call
 
@@ -29,6 +30,7 @@ class Table(NamedTuple):
     tokens: FloatArray  # (n, K, 2), of the prompt and of the response
     called: BoolArray  # (n, K)
     n_samples: IntArray  # (n, K)
+    cell_weight: FloatArray  # (n, K), of the scores
     propensities: FloatArray  # (n, K)
     notes: list[str]
 
@@ -70,6 +72,7 @@ def build_table(
     def mean(values: Any) -> FloatArray:
         return _cell_means(np.asarray(values, dtype=np.float64), rows, columns, shape)
 
+    scores = mean([call.score for call in calls])
     costs = mean(_costs(calls, prices, notes))
     tokens = [mean([getattr(call, f"{kind}_tokens") for call in calls]) for kind in _TOKENS]
     first = np.unique(rows, return_index=True)[1].tolist()  # the call that began each row
@@ -77,12 +80,13 @@ def build_table(
         prompts=[prompts[i] for i in first],
         groups=[calls[i].group for i in first],
         models=names,
-        scores=mean([call.score for call in calls]),
+        scores=scores,
         responses=_responses(calls, rows, columns, shape),
         costs=costs,
         tokens=np.stack(tokens, axis=2),
         called=n_samples > 0,
         n_samples=n_samples,
+        cell_weight=_cell_weight(calls, scores, rows, columns),
         propensities=mean([call.propensity for call in calls]),
         notes=notes,
     )
@@ -115,6 +119,20 @@ def _cell_means(
     with np.errstate(invalid="ignore"):
         means: FloatArray = sums / counts
     return means
+
+
+def _cell_weight(
+    calls: Sequence[Call], scores: FloatArray, rows: IntArray, columns: IntArray
+) -> FloatArray:
+    """Weights (n, K) of the mean scores (n, K) by the numbers of scored calls."""
+    values = np.array([call.score for call in calls], dtype=np.float64)
+    known = ~np.isnan(values)
+    cells = rows[known], columns[known]
+    counts = np.zeros(scores.shape, dtype=np.intp)
+    np.add.at(counts, cells, 1)
+    squares = np.zeros(scores.shape[1])
+    np.add.at(squares, cells[1], (values[known] - scores[cells]) ** 2)
+    return information_weights(scores, counts, squares)
 
 
 def _costs(

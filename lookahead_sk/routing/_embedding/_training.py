@@ -32,6 +32,14 @@ class TrainingData:
     scores: Tensor  # (n, K) in [0, 1], NaN where not observed
     descriptors: Tensor | None  # (n, K, r), NaN where not observed
     fold: Tensor  # (n,), the member that leaves the prompt out
+    cell_weight: Tensor | None = None  # (n, K), of the scores
+
+    def mean_scores(self) -> Tensor:
+        """Mean score (K,) of every model."""
+        if self.cell_weight is None:
+            return self.scores.nanmean(dim=0)
+        cells = torch.where(self.scores.isnan(), 0.0, self.cell_weight)
+        return (cells * self.scores.nan_to_num()).sum(dim=0) / cells.sum(dim=0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Trainer:
         )
         self.network = network.to(data.features.device)
         with torch.no_grad():  # start from what each model scores on average
-            network.score_bias.add_(torch.logit(data.scores.nanmean(dim=0), eps=1e-3))
+            network.score_bias.add_(torch.logit(data.mean_scores(), eps=1e-3))
             if data.descriptors is not None and plan.response_weight > 0:
                 network.linear_weight.copy_(linear_latents(data, self.is_held_out))
         self.optimizer = torch.optim.AdamW(
@@ -92,7 +100,9 @@ class Trainer:
 
     def _loss(self, rows: Tensor, weight: Tensor) -> Tensor:
         latents, logits = self.network(self.data.features[rows])
-        loss = routing_loss(logits, self.data.scores[rows], weight)
+        cell_weight = self.data.cell_weight
+        cells = None if cell_weight is None else cell_weight[rows]
+        loss = routing_loss(logits, self.data.scores[rows], weight, cells)
         if self.data.descriptors is not None and self.plan.response_weight > 0:
             predicted = response_loss(latents, self.data.descriptors[rows], weight)
             loss = loss + self.plan.response_weight * predicted

@@ -13,7 +13,14 @@ import torch
 
 from lookahead_sk._device import resolve_device, resolve_precision
 from lookahead_sk._typing import BoolArray, Float32Array
-from lookahead_sk._validation import check_bool, check_choice, check_float, check_int, reject
+from lookahead_sk._validation import (
+    Words,
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    reject,
+)
 from lookahead_sk.routing._checks import FitData
 from lookahead_sk.routing._features._lexical import fit_lexical
 from lookahead_sk.routing._features._response_descriptors import (
@@ -94,6 +101,8 @@ def start_training(
     head : {"pooled", "cls"}
         See `Heads`.
     """
+    if data.cell_weight is not None:
+        reject("cell_weight", "None where a language model is fine-tuned", Words("weights"))
     model, vocabulary = load_backbone(backbone, approach)
     uses_responses = data.responses is not None and router.response_weight > 0
     descriptors, values = _fit_descriptors(data, router.descriptor_weight, uses_responses)

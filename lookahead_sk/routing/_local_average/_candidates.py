@@ -31,6 +31,7 @@ def weighted_averages(
     scores: FloatArray,
     part: IntArray,
     seed: int,
+    weight: FloatArray | None = None,
 ) -> Iterator[tuple[LocalAverage, FloatArray]]:
     """Local averages in several spaces, each made of weighted columns of one.
 
@@ -46,6 +47,8 @@ def weighted_averages(
         Parts of the prompts, from 0, each of which is held out in turn.
     seed : int
         Of the axes and the clusterings.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Yields
     ------
@@ -55,7 +58,7 @@ def weighted_averages(
     """
     for columns in weights:
         axes = fit_axes(space, seed, columns)
-        yield from local_averages(project(space, axes), scores, part, seed, axes)
+        yield from local_averages(project(space, axes), scores, part, seed, axes, weight)
 
 
 def local_averages(
@@ -64,6 +67,7 @@ def local_averages(
     part: IntArray,
     seed: int,
     axes: Float32Array | None,
+    weight: FloatArray | None = None,
 ) -> Iterator[tuple[LocalAverage, FloatArray]]:
     """Clusters and neighbourhoods of every size that the number of prompts allows.
 
@@ -79,6 +83,8 @@ def local_averages(
         Seeds of the clusterings.
     axes : ndarray of shape (f, a) or None
         The axes, for new prompts.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Yields
     ------
@@ -89,8 +95,8 @@ def local_averages(
     sample = some_rows(len(scores))
     for size in SIZES:
         if size == 1 or size * MIN_PROMPTS <= len(sample):
-            yield from fit_clusters(projected, scores, size, seed, sample, part, axes)
-    yield from fit_neighbors(projected, scores, sample, part, axes)
+            yield from fit_clusters(projected, scores, size, seed, sample, part, axes, weight)
+    yield from fit_neighbors(projected, scores, sample, part, axes, weight)
 
 
 def fit_axes(

@@ -9,9 +9,10 @@ z   (n, f) predicted responses of all models and features of the prompt, one row
 y   (n, K) scores, NaN where not observed
 U   (c, f) centres of the clusters of one clustering
 W   (n, c) memberships, rows sum to 1
+v   (n, K) weights of the cells, 0 where not observed; 1 where none are given
 ==  ==========================================================================
 
-quality_k(x) = sum_c W_c(x) (sum_i W_ic y_ik + kappa ybar_k) / (sum_i W_ic + kappa)
+quality_k(x) = sum_c W_c(x) (sum_i W_ic v_ik y_ik + kappa ybar_k) / (sum_i W_ic v_ik + kappa)
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from lookahead_sk._typing import BoolArray, Float32Array, FloatArray, IntArray
+from lookahead_sk._typing import Float32Array, FloatArray, IntArray
+from lookahead_sk.routing._local_average._cells import observed_weights
 
 N_RESTARTS = 4  # clusterings of each size; their averages are averaged
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # numbers of clusters
@@ -34,10 +36,12 @@ SHRINKAGE = 5.0
 _BLOCK = 16_384  # prompts whose memberships are held at a time: 64 MB
 
 
-def model_means(scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """Weighted mean of every model's observed scores, (K,)."""
-    seen = ~np.isnan(scores)
-    means: FloatArray = (weights @ np.where(seen, scores, 0.0)) / (weights @ seen)
+def model_means(
+    scores: FloatArray, weights: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
+    """Mean of every model's observed scores, (K,), by weights of prompts (n,) and cells (n, K)."""
+    cells = observed_weights(scores, weight)
+    means: FloatArray = (weights @ (cells * np.nan_to_num(scores))) / (weights @ cells)
     return means
 
 
@@ -54,10 +58,12 @@ def memberships(squared: Float32Array | FloatArray, temperature: float | None) -
     return normalised
 
 
-def cluster_sums(weights: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sums of the observed scores and of their numbers, (c, K), by memberships (n, c)."""
-    is_observed = ~np.isnan(scores)
-    return weights.T @ np.where(is_observed, scores, 0.0), weights.T @ is_observed
+def cluster_sums(
+    weights: FloatArray, scores: FloatArray, weight: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Sums of the observed scores and of their weights (n, K), (c, K), by memberships (n, c)."""
+    cells = observed_weights(scores, weight)
+    return weights.T @ (cells * np.nan_to_num(scores)), weights.T @ cells
 
 
 def shrunken_means(
@@ -83,7 +89,7 @@ class Clusters:
         Softness of each clustering, in squared distance; None where a prompt belongs to its
         nearest cluster alone.
     totals, counts : list of ndarray of shape (c, K)
-        Sum of the scores, and number of the observed ones, of each cluster, by membership.
+        Sum of the scores, and weight of the observed ones, of each cluster, by membership.
     total, count : ndarray of shape (K,)
         The same of all prompts.
     shrinkage : float
@@ -203,17 +209,20 @@ class _Memberships:
                 self.kept = weights
             yield rows, weights
 
-    def sums(self, scores: FloatArray, part: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Sums of the scores and of their numbers, (p, c, K), of every part of the prompts."""
+    def sums(
+        self, scores: FloatArray, part: IntArray, weight: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Sums of the scores and of their weights, (p, c, K), of every part of the prompts."""
+        cells = observed_weights(scores, weight)
+        is_plain = weight is None and bool(cells.all())
         n_parts = int(part.max()) + 1
         shape = (len(self.centers), n_parts, scores.shape[1])
         totals, counts = np.zeros(shape), np.zeros(shape)
         for rows, weights in self:
             inside = np.eye(n_parts)[part[rows]]
-            seen = ~np.isnan(scores[rows])
-            filled = np.where(seen, scores[rows], 0.0)
+            filled = cells[rows] * np.nan_to_num(scores[rows])
             totals += (weights.T @ _by_part(inside, filled)).reshape(shape)
-            columns = inside if seen.all() else _by_part(inside, seen)
+            columns = inside if is_plain else _by_part(inside, cells[rows])
             counts += (weights.T @ columns).reshape(len(self.centers), n_parts, -1)
         return totals.swapaxes(0, 1), counts.swapaxes(0, 1)
 
@@ -227,7 +236,7 @@ class _Memberships:
         return np.concatenate(quality)
 
 
-def _by_part(inside: FloatArray, values: FloatArray | BoolArray) -> FloatArray:
+def _by_part(inside: FloatArray, values: FloatArray) -> FloatArray:
     """Values (n, K) in the columns of the part (n, p) that a prompt is in, else 0: (n, p * K)."""
     columns: FloatArray = (inside[:, :, None] * values[:, None, :]).reshape(len(values), -1)
     return columns
@@ -261,6 +270,7 @@ def fit_clusters(
     sample: IntArray,
     part: IntArray,
     axes: Float32Array | None = None,
+    weight: FloatArray | None = None,
 ) -> list[tuple[Clusters, FloatArray]]:
     """Cluster prompts by their predicted responses and average the scores of every cluster.
 
@@ -281,6 +291,8 @@ def fit_clusters(
         Parts of the prompts, from 0, each of which is held out in turn.
     axes : ndarray of shape (f, a), optional
         The axes, for new prompts; None where the space was not projected.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
@@ -293,7 +305,7 @@ def fit_clusters(
     Time is linear in n: 10 Lloyd iterations on the sample, 4 clusterings. Memory beside the data
     does not grow.
     """
-    total, count = cluster_sums(np.ones((len(scores), 1)), scores)
+    total, count = cluster_sums(np.ones((len(scores), 1)), scores, weight)
     overall = total[0] / count[0]
     found: dict[int, tuple[Clusters, list[FloatArray]]] = {}
     some = projected[sample]
@@ -301,7 +313,7 @@ def fit_clusters(
         centers = _place_centers(some, n_clusters, seed + restart)
         for i, temperature in enumerate(_temperatures(some, centers)):
             weights = _Memberships(projected, centers, temperature)
-            parts_total, parts_count = weights.sums(scores, part)
+            parts_total, parts_count = weights.sums(scores, part, weight)
             totals, counts = parts_total.sum(axis=0), parts_count.sum(axis=0)
             new = Clusters(
                 axes, [centers], [temperature], [totals], [counts], total[0], count[0], SHRINKAGE

@@ -7,9 +7,10 @@ nearest-neighbour baseline (`lookahead_sk.baselines.KNNRouter`) takes the same m
 ==  ==========================================================================
 z   (n, a) predicted responses and features of the training prompts, on the axes
 y   (n, K) scores, NaN where not observed
+v   (n, K) weights of the cells, 0 where not observed; 1 where none are given
 ==  ==========================================================================
 
-quality_k(x) = (sum_{i in N(x)} y_ik + kappa ybar_k) / (#{i in N(x): y_ik observed} + kappa),
+quality_k(x) = (sum_{i in N(x)} v_ik y_ik + kappa ybar_k) / (sum_{i in N(x)} v_ik + kappa),
 averaged over neighbourhoods N of several sizes: one size alone is a noisy choice.
 """
 
@@ -21,6 +22,7 @@ from typing import Self
 import numpy as np
 
 from lookahead_sk._typing import Float32Array, FloatArray, IntArray
+from lookahead_sk.routing._local_average._cells import mean_scores, observed_weights, rows_of
 
 SIZES = (3, 6, 12, 25, 50, 100, 200, 400)
 SHRINKAGE = 0.5
@@ -34,6 +36,7 @@ def neighbor_means(
     sizes: IntArray,
     overall: FloatArray,
     shrinkage: float = 0.0,
+    weight: FloatArray | None = None,
 ) -> FloatArray:
     """Mean scores over the k nearest neighbours, for several k at once.
 
@@ -49,20 +52,22 @@ def neighbor_means(
         What a mean is shrunk to, and what a model gets that no neighbour observed.
     shrinkage : float, default=0.0
         How many prompts of the overall mean are added to every neighbourhood.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
     ndarray of shape (A, m, K)
         One table of means for each size.
     """
-    seen = ~np.isnan(scores)
-    filled = np.where(seen, scores, 0.0)
+    cells = observed_weights(scores, weight)
+    filled = cells * np.nan_to_num(scores)
     quality = np.empty((len(sizes), len(near), scores.shape[1]))
     block = max(1, _BLOCK // near.shape[1])
     for start in range(0, len(near), block):
         rows = near[start : start + block]
         sums = np.cumsum(filled[rows], axis=1)[:, sizes - 1] + shrinkage * overall  # (m, A, K)
-        counts = np.cumsum(seen[rows], axis=1)[:, sizes - 1] + shrinkage
+        counts = np.cumsum(cells[rows], axis=1)[:, sizes - 1] + shrinkage
         means = np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), overall)
         quality[:, start : start + block] = means.transpose(1, 0, 2)
     return quality
@@ -82,12 +87,15 @@ class Neighbors:
         Their scores, NaN where not observed.
     sizes : tuple of int
         Sizes of the neighbourhoods.
+    weight : ndarray of shape (n, K) or None
+        How much every cell counts; None where all count alike.
     """
 
     axes: Float32Array | None
     points: Float32Array
     scores: FloatArray
     sizes: tuple[int, ...]
+    weight: FloatArray | None = None
 
     @property
     def n_models(self) -> int:
@@ -110,17 +118,21 @@ class Neighbors:
         """Shrunken mean scores (n, K) of the nearest training prompts."""
         sizes = tuple(min(size, len(self.points)) for size in self.sizes)
         near = _nearest(self._project(space), self.points, max(sizes))
-        quality: FloatArray = _averages(self.scores, near, sizes).mean(axis=0)
+        quality: FloatArray = _averages(self, near, sizes).mean(axis=0)
         return quality
 
     def updated(self, space: Float32Array, scores: FloatArray) -> Self:
         """These prompts and more of them (n, f), with their scores (n, K)."""
         points = np.concatenate([self.points, self._project(space)])
-        return replace(self, points=points, scores=np.concatenate([self.scores, scores]))
+        weight = self.weight
+        if weight is not None:
+            weight = np.concatenate([weight, np.ones(scores.shape)])
+        known = np.concatenate([self.scores, scores])
+        return replace(self, points=points, scores=known, weight=weight)
 
     def emptied(self) -> Self:
         """The same space for another model, of which no score has been seen."""
-        return replace(self, points=self.points[:0], scores=np.empty((0, 1)))
+        return replace(self, points=self.points[:0], scores=np.empty((0, 1)), weight=None)
 
     def zeroed(self) -> Self:
         """The same prompts, all scores 0: residuals before any feedback."""
@@ -140,10 +152,10 @@ def _nearest(z: Float32Array, points: Float32Array, k: int) -> IntArray:
     return np.concatenate(parts)
 
 
-def _averages(scores: FloatArray, near: IntArray, sizes: tuple[int, ...]) -> FloatArray:
+def _averages(known: Neighbors, near: IntArray, sizes: tuple[int, ...]) -> FloatArray:
     """Shrunken means for every size, (A, n, K)."""
-    overall = np.nanmean(scores, axis=0)
-    return neighbor_means(scores, near, np.array(sizes), overall, SHRINKAGE)
+    overall = mean_scores(known.scores, known.weight)
+    return neighbor_means(known.scores, near, np.array(sizes), overall, SHRINKAGE, known.weight)
 
 
 def fit_neighbors(
@@ -152,6 +164,7 @@ def fit_neighbors(
     sample: IntArray,
     part: IntArray,
     axes: Float32Array | None = None,
+    weight: FloatArray | None = None,
 ) -> list[tuple[Neighbors, FloatArray]]:
     """Neighbourhoods of several sizes, and their quality on prompts held out.
 
@@ -168,6 +181,8 @@ def fit_neighbors(
         Parts of the prompts, from 0, each of which is held out in turn.
     axes : ndarray of shape (f, a), optional
         The axes, for new prompts; None where the space was not projected.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
@@ -185,12 +200,12 @@ def fit_neighbors(
     if not sizes or np.isnan(scores[sample]).all(axis=0).any():
         return []
     held_out = np.empty((len(sizes), *scores.shape))
-    overall = np.nanmean(scores[sample], axis=0)
+    overall = mean_scores(scores[sample], rows_of(weight, sample))
     for number in range(int(part.max()) + 1):
         rows, others = part == number, sample[part[sample] != number]
         near = _nearest(projected[rows], projected[others], max(sizes))
         held_out[:, rows] = neighbor_means(
-            scores[others], near, np.array(sizes), overall, SHRINKAGE
+            scores[others], near, np.array(sizes), overall, SHRINKAGE, rows_of(weight, others)
         )
-    points, known = projected[sample], scores[sample]
-    return [(Neighbors(axes, points, known, (k,)), held_out[i]) for i, k in enumerate(sizes)]
+    known = Neighbors(axes, projected[sample], scores[sample], sizes, rows_of(weight, sample))
+    return [(replace(known, sizes=(k,)), held_out[i]) for i, k in enumerate(sizes)]

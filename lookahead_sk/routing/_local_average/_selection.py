@@ -20,6 +20,7 @@ from lookahead_sk.routing._local_average._candidates import (
     local_averages,
     project,
 )
+from lookahead_sk.routing._local_average._cells import mean_scores, observed_weights
 from lookahead_sk.routing._local_average._mixture import Mixture, mix
 
 Candidate = tuple[LocalAverage | None, FloatArray]  # None: the network
@@ -32,7 +33,9 @@ N_PARTS = 5  # of held-out prompts, each judged by the choice that the others ma
 MIN_GAIN = 0.5  # over the best single model, in standard errors
 
 
-def difference_errors(quality: FloatArray, Y: FloatArray) -> FloatArray:
+def difference_errors(
+    quality: FloatArray, Y: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
     """Sum over models of the squared errors of centred qualities, (n,).
 
     Parameters
@@ -41,26 +44,35 @@ def difference_errors(quality: FloatArray, Y: FloatArray) -> FloatArray:
         Predicted scores.
     Y : ndarray of shape (n, K)
         Scores, NaN where not observed. Both are centred over the observed models of each prompt.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
     ndarray of shape (n,)
         Up to the factor K, the mean over pairs of models of the squared error of their difference.
     """
-    seen = ~np.isnan(Y)
-    errors: FloatArray = np.sum((_centred(quality, seen) - _centred(Y, seen)) ** 2, axis=1)
+    cells = observed_weights(Y, weight)
+    squared = (_centred(quality, cells) - _centred(Y, cells)) ** 2
+    errors: FloatArray = np.sum(cells * squared, axis=1)
     return errors
 
 
-def difference_error(quality: FloatArray, Y: FloatArray, w: FloatArray) -> float:
+def difference_error(
+    quality: FloatArray, Y: FloatArray, w: FloatArray, weight: FloatArray | None = None
+) -> float:
     """Mean of `difference_errors` over prompts of weights (n,)."""
-    return float(np.average(difference_errors(quality, Y), weights=w)) if w.sum() > 0 else 0.0
+    if w.sum() <= 0:
+        return 0.0
+    return float(np.average(difference_errors(quality, Y, weight), weights=w))
 
 
-def _centred(values: FloatArray, seen: BoolArray) -> FloatArray:
-    """Values minus their mean over the observed models of each prompt; 0 where not observed."""
-    filled = np.where(seen, values, 0.0)
-    means = filled.sum(axis=-1, keepdims=True) / np.maximum(seen.sum(axis=-1, keepdims=True), 1)
+def _centred(values: FloatArray, cells: FloatArray) -> FloatArray:
+    """Values minus their weighted mean over the models of each prompt; 0 where not observed."""
+    seen = cells > 0
+    filled = cells * np.where(seen, values, 0.0)
+    total = cells.sum(axis=-1, keepdims=True)
+    means = filled.sum(axis=-1, keepdims=True) / np.where(total > 0, total, 1)
     return np.where(seen, values - means, 0.0)
 
 
@@ -97,7 +109,10 @@ class _Judged(NamedTuple):
 
 
 def choose_quality(
-    candidates: Iterable[Candidate], scores: FloatArray, part: IntArray
+    candidates: Iterable[Candidate],
+    scores: FloatArray,
+    part: IntArray,
+    weight: FloatArray | None = None,
 ) -> tuple[Mixture | None, float, FloatArray]:
     """The mean of those candidates that best predict which model scores higher.
 
@@ -112,6 +127,8 @@ def choose_quality(
         True scores, NaN where not observed.
     part : ndarray of shape (n,)
         Parts of the prompts, from 0: each is judged by the choice that the others make.
+    weight : ndarray of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
@@ -124,9 +141,10 @@ def choose_quality(
     """
     n_parts = int(part.max()) + 1
     ranked: list[list[_Judged]] = [[] for _ in range(n_parts + 1)]
-    constant = difference_errors(np.tile(np.nanmean(scores, axis=0), (len(scores), 1)), scores)
+    level = np.tile(mean_scores(scores, weight), (len(scores), 1))
+    constant = difference_errors(level, scores, weight)
     for average, held_out in candidates:
-        explained = constant - difference_errors(held_out, scores)
+        explained = constant - difference_errors(held_out, scores, weight)
         outside = explained.sum() - np.bincount(part, explained, n_parts)
         for kept, value in zip(ranked, [*outside, explained.sum()], strict=True):
             kept.append(_Judged(float(value), average, held_out))

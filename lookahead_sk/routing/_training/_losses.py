@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 
-def masked_mean(values: Tensor, is_observed: Tensor, weight: Tensor) -> Tensor:
+def masked_mean(values: Tensor, cells: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over the observed cells, for each leading index.
 
     Parameters
     ----------
     values : Tensor of shape (..., n, K)
         Loss of every cell; what is not observed may hold anything finite.
-    is_observed : Tensor of bool, shape (n, K)
-        Which cells count.
+    cells : Tensor of bool or float, shape (n, K)
+        Which cells count, or how much.
     weight : Tensor of shape (..., n)
         Weight of each prompt.
 
@@ -32,12 +32,14 @@ def masked_mean(values: Tensor, is_observed: Tensor, weight: Tensor) -> Tensor:
     Tensor of shape (...)
         ``sum(w * values) / sum(w)`` over observed cells, 0 where there is none.
     """
-    cells = weight.unsqueeze(-1) * is_observed
+    cells = weight.unsqueeze(-1) * cells
     total = cells.sum(dim=(-2, -1))
     return (values * cells).sum(dim=(-2, -1)) / total.clamp_min(torch.finfo(values.dtype).tiny)
 
 
-def routing_loss(logits: Tensor, scores: Tensor, weight: Tensor) -> Tensor:
+def routing_loss(
+    logits: Tensor, scores: Tensor, weight: Tensor, cell_weight: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy of the quality logits against soft targets.
 
     Parameters
@@ -48,6 +50,8 @@ def routing_loss(logits: Tensor, scores: Tensor, weight: Tensor) -> Tensor:
         Scores in [0, 1], NaN where not observed.
     weight : Tensor of shape (..., n)
         Weight of each prompt.
+    cell_weight : Tensor of shape (n, K), optional
+        How much every observed cell counts; 1 when not given.
 
     Returns
     -------
@@ -58,10 +62,12 @@ def routing_loss(logits: Tensor, scores: Tensor, weight: Tensor) -> Tensor:
     ----------
     .. [1] Huang et al., "Lookahead Routing for Large Language Models", NeurIPS 2025, L_route.
     """
-    is_observed = ~scores.isnan()
+    cells = ~scores.isnan()
+    if cell_weight is not None:
+        cells = torch.where(cells, cell_weight, 0.0)
     target = scores.nan_to_num().expand_as(logits)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return masked_mean(loss, is_observed, weight)
+    return masked_mean(loss, cells, weight)
 
 
 def response_loss(latents: Tensor, descriptors: Tensor, weight: Tensor) -> Tensor:
