@@ -59,6 +59,7 @@ class Proposals:
         nowhere = np.empty((0, self.space.n_unit))
         self.region = make_region(self.space, known, None, nowhere, seed)
         self.seen: set[bytes] = set()
+        self._n_small = 0
 
     def propose(self, n: int, remaining: int) -> list[Candidate]:
         """Up to n new candidates; fewer when the space has no more.
@@ -83,6 +84,11 @@ class Proposals:
         if len(fresh) < n:
             fresh += self._unseen(n - len(fresh))
         return fresh
+
+    def n_small_gains(self, tol: float) -> int:
+        """Batches in a row, the next one included, that are expected to gain less than ``tol``."""
+        self._n_small = self._n_small + 1 if self.optimizer.expected_gain_ < tol else 0
+        return self._n_small
 
     def record(self, candidates: Sequence[Candidate], outputs: FloatArray) -> None:
         """Tell outcomes to the optimiser.

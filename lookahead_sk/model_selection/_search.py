@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from lookahead_sk._validation import check_choice, check_int, reject
+from lookahead_sk._validation import check_choice, check_float, check_int, reject
 from lookahead_sk.model_selection._limits import NoFeasibleCandidateWarning
 from lookahead_sk.model_selection._metrics import Metrics, read_metrics
 from lookahead_sk.model_selection._proposals import Proposals, read_distributions
@@ -83,6 +83,12 @@ class ConstrainedSearchCV(BaseSearchCV):
         Size of the initial design; None: ``max(5, n_parameters + 1)``.
     acquisition : {"two_step", "eic"}, default="two_step"
         How the next candidate is chosen, see `TwoStepConstrainedBO`.
+    tol : float, default=None
+        Stop before ``n_iter`` when one more candidate is expected to improve the best feasible
+        score by less than this, in the objective's units, before ``n_iter_no_change`` batches in a
+        row. While nothing is feasible the search goes on. None: never stop early.
+    n_iter_no_change : int, default=3
+        Batches in a row that are expected to gain less than ``tol``; only used with ``tol``.
     initial_results : dict, default=None
         ``cv_results_`` of an earlier search with the same metrics and splits, also of another
         class, and a DataFrame of them, also from a CSV file. Its candidates come first in
@@ -206,6 +212,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         batch_size: int = 1,
         n_initial: int | None = None,
         acquisition: str = "two_step",
+        tol: float | None = None,
+        n_iter_no_change: int = 3,
         initial_results: Any = None,
         results_file: str | Path | None = None,
         scoring: Any = None,
@@ -226,6 +234,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         self.batch_size = batch_size
         self.n_initial = n_initial
         self.acquisition = acquisition
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
         self.initial_results = initial_results
         self.results_file = results_file
         self.random_state = random_state
@@ -364,6 +374,9 @@ class ConstrainedSearchCV(BaseSearchCV):
         if self.n_initial is not None:
             check_int(self.n_initial, "n_initial", 1)
         check_choice(self.acquisition, "acquisition", ("two_step", "eic"))
+        if self.tol is not None:
+            check_float(self.tol, "tol", 0.0)
+        check_int(self.n_iter_no_change, "n_iter_no_change", 1)
         if not (isinstance(self.refit, bool | np.bool_) or callable(self.refit)):
             check_choice(self.refit, "refit", (True, False, "always"))
         if self.results_file is not None and not isinstance(self.results_file, str | Path):
@@ -405,7 +418,7 @@ class ConstrainedSearchCV(BaseSearchCV):
         search.call_on_fit_task_begin(estimator=self)
         n_done, stops = 0, False
         with tqdm(total=n_iter, disable=not self._has_bar, desc="search") as bar:
-            while n_done < n_iter and not stops:
+            while n_done < n_iter and not stops and not self._gains_little(proposals):
                 left = n_iter - n_done
                 candidates = proposals.propose(min(self.batch_size, left), remaining=left)
                 if not candidates:
@@ -426,6 +439,13 @@ class ConstrainedSearchCV(BaseSearchCV):
         if self.n_feasible_ == 0 and not self._refits_infeasible:
             self.refit = False
         search.call_on_fit_task_end(estimator=self)
+
+    def _gains_little(self, proposals: Proposals) -> bool:
+        """Whether ``tol`` ends the search before the next batch."""
+        if self.tol is None:
+            return False
+        is_small = proposals.n_small_gains(self.tol) >= self.n_iter_no_change
+        return is_small and self._search_state.batch_log.has_results
 
     def _run_portion(
         self, portion: list[Any], search: Any, proposals: Proposals, evaluate: Any

@@ -33,6 +33,7 @@ from lookahead_sk.optimization._acquisition_map import (
     two_step_value,
 )
 from lookahead_sk.optimization._design import next_design
+from lookahead_sk.optimization._expected_gain import largest_expected_gain
 from lookahead_sk.optimization._first_points import make_region
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._kernel_conversion import check_kernel
@@ -142,6 +143,11 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Best feasible point, None while there is none.
     best_y_ : float
         Its objective; NaN while there is none.
+    expected_gain_ : float
+        What one further evaluation is expected to improve the best feasible objective by, in the
+        user's units: the constrained expected improvement at its maximiser. NaN while the initial
+        design is not complete or nothing is feasible. Computed from the evaluations told, whenever
+        it is read; points that are pending count as not evaluated.
     is_feasible_ : ndarray of shape (n,)
         Which evaluated points are feasible.
     pending_ : ndarray of shape (p, d) or list of dict
@@ -279,6 +285,19 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         if state is None or state.best_index is None:
             return float("nan")
         return float(state.outputs[state.best_index, 0])
+
+    @property
+    def expected_gain_(self) -> float:
+        """What one further evaluation is expected to improve ``best_y_`` by."""
+        state = self._state
+        is_designed = state is not None and len(state.unit) >= self._design_size(state)
+        if state is None or not is_designed or not state.has_data:
+            return float("nan")
+        sequence = np.random.SeedSequence([state.seed, len(state.unit)])
+        seed = int(sequence.generate_state(1)[0] >> 1)
+        with one_thread, gradients():
+            options = self.get_search_options()
+            return largest_expected_gain(self._problem(), self._fitted(), options, seed)
 
     @property
     def pending_(self) -> Any:
@@ -824,7 +843,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         self._surrogate = None  # never that of another state, even if this is interrupted
         self._state, self._seeded_by = replace(state, known=None), self.random_state
         if is_new:
-            self._fitted_with = self._fit_parameters()
+            self._fitted_with = self._fit_parameters(state)
         self._surrogate = surrogate
 
     def _encode_for_prediction(self, X: Any) -> FloatArray:
@@ -849,9 +868,10 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         )
         return to_device(fitted, resolve_device(self.device, auto="cpu"))
 
-    def _fit_parameters(self) -> Any:
-        """What a fit depends on besides the state."""
+    def _fit_parameters(self, state: RunState) -> Any:
+        """What a fit depends on besides the data of the state."""
         return (
+            state.space.key,
             repr(self.kernel),
             self.output_transform,
             self.noise,
@@ -860,13 +880,14 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
 
     def _cached_or_fitted(self, state: RunState) -> Surrogate:
         """The surrogate of the run's state by the present parameters."""
-        if self._surrogate is not None and self._fitted_with == self._fit_parameters():
+        if self._surrogate is not None and self._fitted_with == self._fit_parameters(state):
             return self._surrogate
         return self._fit_surrogate(state)
 
     def _fitted(self) -> Surrogate:
-        surrogate = self._cached_or_fitted(self._fitted_state())
-        self._fitted_with, self._surrogate = self._fit_parameters(), surrogate
+        state = self._fitted_state()
+        surrogate = self._cached_or_fitted(state)
+        self._fitted_with, self._surrogate = self._fit_parameters(state), surrogate
         return surrogate
 
     def _problem(self) -> Problem:

@@ -164,3 +164,18 @@ def test_bounds_that_have_no_place_for_the_data_are_refused(entry, other):
     with pytest.raises(ValueError, match="bounds must leave the data a place on their scale"):
         optimizer.set_params(bounds={"v": other}).ask()
     assert optimizer.set_params(bounds={"v": entry}).ask()
+
+
+def test_a_fit_in_the_old_bounds_is_not_used_in_the_new_ones():
+    def make():
+        optimizer = TwoStepConstrainedBO([(0, 1), (0, 1)], random_state=0)
+        X = optimizer.ask(6)
+        return optimizer.tell(X, ((X - 1.2) ** 2).sum(axis=1))
+
+    asked, other = make(), make()
+    asked.ask()  # fits
+    asked.forget_pending()
+    for optimizer in (asked, other):
+        optimizer.set_params(bounds=[(0.5, 2), (0, 2)])
+        optimizer.ask()
+    np.testing.assert_array_equal(asked._surrogate.posterior.x, other._surrogate.posterior.x)
