@@ -3,18 +3,14 @@ r"""Bounds on a mean by betting, from values that are bounded below alone.
 Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS-B
 2024 (arXiv 2010.09686); Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro, "Anytime-valid
 off-policy inference for contextual bandits", ACM/IMS Journal of Data Science 2024 (arXiv
-2210.10768), for values without an upper bound; Vovk and Wang, "E-values: calibration, combination
-and applications", Annals of Statistics 2021 (arXiv 1912.06116), for the mean of e-values.
+2210.10768), for values without an upper bound.
 
-Theorem. Let :math:`D_1, \dots, D_n \ge -f` be independent with mean m and one distribution, and let
-the bets :math:`0 \le b_i < 1 / (f + m)` be chosen from the values before their own. Then
-:math:`K(m) = \prod_i (1 + b_i (D_i - m))` is an e-value: it is not negative, and its mean is 1. In
-every order of the values that is fixed beforehand the same holds, with bets that follow that order;
-so the mean of the e-values of several orders is an e-value too. By Markov's inequality it reaches
-:math:`1 / \alpha` with probability at most alpha. So m is above all v whose mean of :math:`K(v)` is
-at least :math:`1 / \alpha`, with probability at least 1 - alpha: :math:`K(v)` falls with v.
-
-A single order is a matter of luck; the mean over many hardly depends on how the rows are given.
+Theorem. Let :math:`D_1, D_2, \dots \ge -f` have conditional mean m given the past, and let the bets
+:math:`0 \le b_i < 1 / (f + m)` be chosen from the past. Then
+:math:`K_t(m) = \prod_{i \le t} (1 + b_i (D_i - m))` is a nonnegative martingale that begins at 1,
+and by Ville's inequality it ever reaches :math:`1 / \alpha` with probability at most alpha. So m
+is above all v with :math:`\max_t K_t(v) \ge 1 / \alpha`, with probability at least 1 - alpha:
+:math:`K_t(v)` falls with v.
 
 =====  ====  ===============================================
 D      (n,)  values, for instance differences of two policies
@@ -28,34 +24,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from lookahead_sk._typing import FloatArray, IntArray
+from lookahead_sk._typing import FloatArray
 
 _MOST = 0.9  # share of the wealth that a bet may lose
 _PRIOR_VARIANCE = 1.0  # of values whose mean lies in [-1, 1], before any was seen
-_STEPS = 30  # of a bisection
-_ORDERS = 32  # of the values; their e-values are averaged
-_MIN_ORDERS = 4
-_CELLS = 1_000_000  # values in all orders together, where that leaves enough orders
+_STEPS = 50  # of a bisection
 
 
 def predictable_bets(D: FloatArray, f: float, high: float, alpha: float) -> FloatArray:
-    """Bets (..., n) for a bound at the end of n values, eq. (26) of the first source."""
-    n = D.shape[-1]
-    order = np.arange(1, n + 1)
-    means = np.cumsum(D, axis=-1) / (order + 1)
-    spread = (_PRIOR_VARIANCE + np.cumsum((D - means) ** 2, axis=-1)) / (order + 1)
-    first = np.full((*D.shape[:-1], 1), _PRIOR_VARIANCE)
-    before = np.concatenate([first, spread[..., :-1]], axis=-1)[..., :n]
-    bets = np.sqrt(2 * np.log(1 / alpha) / (max(n, 1) * before))
+    """Bets (n,) for a bound at the end of n values, eq. (26) of the first source."""
+    order = np.arange(1, len(D) + 1)
+    means = np.cumsum(D) / (order + 1)
+    spread = (_PRIOR_VARIANCE + np.cumsum((D - means) ** 2)) / (order + 1)
+    before = np.concatenate([[_PRIOR_VARIANCE], spread[:-1]])
+    bets = np.sqrt(2 * np.log(1 / alpha) / (max(len(D), 1) * before[: len(D)]))
     capped: FloatArray = np.minimum(bets, _MOST / (f + high))
     return capped
-
-
-def fixed_orders(n: int) -> IntArray:
-    """Orders (B, n) of n values, which depend on n alone."""
-    n_orders = min(_ORDERS, max(_MIN_ORDERS, _CELLS // max(n, 1)))
-    rng = np.random.default_rng(0)
-    return np.stack([rng.permutation(n) for _ in range(n_orders)])
 
 
 def betting_lower_bound(
@@ -66,7 +50,7 @@ def betting_lower_bound(
     Parameters
     ----------
     D : ndarray of shape (n,)
-        Independent values of one distribution, none below -f.
+        Independent values, none below -f, in the order in which they came.
     f : float
         See D; f + high > 0.
     alpha : float
@@ -79,14 +63,12 @@ def betting_lower_bound(
     float
         In [low, high]; low where the values say nothing.
     """
-    ordered = D[fixed_orders(len(D))]
-    bets = predictable_bets(ordered, f, high, alpha)
-    needed = np.log(len(ordered) / alpha)  # of the sum over orders
+    bets = predictable_bets(D, f, high, alpha)
     least, most = low, high
     for _ in range(_STEPS):
         guess = (least + most) / 2
-        log_e_values = np.log1p(bets * (ordered - guess)).sum(axis=1)
-        if np.logaddexp.reduce(log_e_values) >= needed:
+        log_wealth = np.cumsum(np.log1p(bets * (D - guess))).max(initial=0.0)
+        if log_wealth >= np.log(1 / alpha):
             least = guess
         else:
             most = guess

@@ -145,9 +145,8 @@ def certify_policy(
     -----
     It is true if the rows are independent draws of the prompts to come, and the propensities are
     those by which the log was made. Of several policies, certify each at ``alpha`` divided by their
-    number. The bound comes from e-values in up to 32 fixed orders of the rows, which are averaged;
-    it hardly depends on the order in which the rows are given, but do not try several. It can lie
-    inside the interval of an audit.
+    number. The bound is the best of those after each row, so it depends on the order of the rows:
+    fix it beforehand, for instance by time. It can lie inside the interval of an audit.
 
     References
     ----------
