@@ -28,7 +28,6 @@ NOT_KEPT = "Measured once; the script was not kept."
 
 OPTIMIZATION = "python benchmarks/optimization.py --tables"
 SUITES = "python benchmarks/suites.py --tables"
-SUITES_ON_A_PART = f"{SUITES} --methods two_step eic botorch_logcei optuna_gp"
 SEARCH = "python benchmarks/search.py --tables"
 PEERS = ["random", "botorch_qlogei", "botorch_logcei", "optuna_gp", "bayes_opt"]
 ABLATIONS = [
@@ -157,10 +156,6 @@ def suites_tables() -> dict[str, str]:
             areas = printed(functools.partial(suites.print_areas, runs, methods))
             rendered[name] = with_command(profiles, SUITES)
             rendered[f"{name}_objectives"] = with_command(areas, SUITES)
-        methods = [m for m in suites.ON_A_PART if runs[m]]
-        if len(methods) > 1:
-            others = printed(functools.partial(suites.print_profiles, runs, methods))
-            rendered[f"suites_d{dimension:02d}_others"] = with_command(others, SUITES_ON_A_PART)
     return rendered
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lookahead_sk.optimization._acquisition import two_step_samples
 from lookahead_sk.optimization._bfgs import ascend
-from lookahead_sk.optimization._exploit import find_exploit_point, find_local_point
+from lookahead_sk.optimization._exploit import find_exploit_point, find_local_step
 from lookahead_sk.optimization._gradient import ESTIMATORS
 from lookahead_sk.optimization._normal import sobol_normal, sobol_uniform
 from lookahead_sk.optimization._posterior import Moments, moments
@@ -43,7 +43,6 @@ from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 _BLOCK = 4_000_000
 # Exploit steps begin where EIC with so much smaller standard deviations is largest.
 _EXPLOIT_STD_FACTOR, _N_EXPLOIT_STARTS = 0.1, 2
-_N_ROUNDS = 10  # of pulling back onto known constraints, see `Region.pulled_back`
 
 
 def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[Tensor, Tensor]:
@@ -189,23 +188,15 @@ def exploit_step(
         The step; None if no model expects anything better than the best.
     """
     radius = trust_region.radius
-    if trust_region.is_local and (step := _local_step(problem, radius)) is not None:
+    if trust_region.is_local and (step := find_local_step(problem, radius)) is not None:
         return step
     if problem.known is None:
         problem = problem.excluding(problem.posterior.x)
     points, _ = maximize_eic(replace(problem, std_factor=_EXPLOIT_STD_FACTOR), options, seed)
     found = find_exploit_point(problem, points[:_N_EXPLOIT_STARTS], radius)
     if found is None:
-        return None if trust_region.is_local else _local_step(problem, radius)
+        return None if trust_region.is_local else find_local_step(problem, radius)
     return ExploitStep(found.cpu().numpy(), None, is_local=False)
-
-
-def _local_step(problem: Problem, radius: float) -> ExploitStep | None:
-    found = find_local_point(problem, radius)
-    if found is None:
-        return None
-    point, expected = found
-    return ExploitStep(point.cpu().numpy(), expected, is_local=True)
 
 
 def maximize_two_step(
@@ -295,7 +286,7 @@ def _climb(
         x = problem.pulled_back((x + size * update).clamp(0, 1), x, 1)
         if 3 * t > 2 * options.max_iter:
             tail, n_tail = tail + x, n_tail + 1
-    return problem.pulled_back(tail / n_tail, starts, _N_ROUNDS) if n_tail else x
+    return problem.pulled_back(tail / n_tail, starts) if n_tail else x
 
 
 def mean_value(

@@ -14,7 +14,7 @@ from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._acquisition import log_eic
 from lookahead_sk.optimization._local_model import Evaluated
 from lookahead_sk.optimization._posterior import Posterior, condition_safely, moments
-from lookahead_sk.optimization._region import Region
+from lookahead_sk.optimization._region import N_ROUNDS, Region
 from lookahead_sk.optimization._run_state import RunState
 from lookahead_sk.optimization._surrogate import Surrogate
 
@@ -111,7 +111,7 @@ class Problem:
         unit = self.region.filled(points.detach().cpu().numpy(), n_least, seed)
         return torch.as_tensor(unit).to(points)
 
-    def pulled_back(self, points: Tensor, starts: Tensor, n_rounds: int) -> Tensor:
+    def pulled_back(self, points: Tensor, starts: Tensor, n_rounds: int = N_ROUNDS) -> Tensor:
         """Points (.., d) moved towards permitted starts until they are permitted too."""
         if self.region is None:
             return points

@@ -34,6 +34,7 @@ _N_PROJECTIONS, _NEGLIGIBLE = 200, 1e-14
 _SAME_VALUE = 1e-9  # in the unit cube
 _N_CHAINS, _N_SHRINKS = 128, 40  # of the walk, and of a chord
 _N_FRACTIONS = 8  # of a segment that are tried at once
+N_ROUNDS = 10  # of pulling back: to 1e-9 of the way
 _MARGIN = 1e-9  # by which a solver keeps from a constraint, in parts of the box
 
 
@@ -126,7 +127,9 @@ class Region:
         more = self._walk(n - len(kept), seed) if everywhere is None else everywhere
         return np.concatenate([kept, more])
 
-    def pulled_back(self, unit: FloatArray, start: FloatArray, n_rounds: int) -> FloatArray:
+    def pulled_back(
+        self, unit: FloatArray, start: FloatArray, n_rounds: int = N_ROUNDS
+    ) -> FloatArray:
         """Points as far as the region reaches on the way from allowed starts, both (n, n_unit).
 
         Each round finds the end eight times as exactly.

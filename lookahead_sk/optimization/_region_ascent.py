@@ -17,7 +17,6 @@ from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._region import Region
 
 _MAX_ITER, _FTOL = 40, 1e-9
-_N_ROUNDS = 10  # of pulling back: to 1e-9 of the way
 
 
 def ascend_within(
@@ -47,7 +46,7 @@ def ascend_within(
         return starts, before
     begin = starts.cpu().numpy()
     ends = np.stack([_ascended(objective, start, region, starts) for start in begin])
-    points = torch.as_tensor(region.pulled_back(ends, begin, _N_ROUNDS)).to(starts)
+    points = torch.as_tensor(region.pulled_back(ends, begin)).to(starts)
     with torch.no_grad():
         values = objective(points)
     is_better = values > before

@@ -113,14 +113,14 @@ class TrustRegion:
         if self.point is None or self.centre is None:
             return self, False
         step = _distance(self.point, self.centre)
+        is_known = outcome is not None and not np.isnan(outcome).any()
         if best < self.before[0]:
             radius = min(_LARGEST, max(self.radius, _GROWTH * step))
-        elif self._has_foreseen(outcome):
+        elif outcome is not None and is_known and self._has_foreseen(outcome):
             radius = min(_LARGEST, max(self.radius, _GROWTH_FORESEEN * step))
         else:
             radius = max(_SMALLEST, _SHRINKAGE * min(self.radius, step))
         has_paid = self.before[0] - best > least_gain
-        is_known = outcome is not None and not np.isnan(outcome).any()
         is_retry = is_known and not has_paid and not self.is_retry
         region = replace(
             self,
@@ -132,10 +132,8 @@ class TrustRegion:
         )
         return region, has_paid or is_retry
 
-    def _has_foreseen(self, outcome: FloatArray | None) -> bool:
+    def _has_foreseen(self, outcome: FloatArray) -> bool:
         """Whether the model was right about the objective and what was or became active."""
-        if outcome is None or np.isnan(outcome).any():
-            return False
         expected, before = np.array(self.expected), np.array(self.before)
         change = np.abs(expected - before)
         matters = (expected + change > 0) | (outcome > 0)

@@ -26,7 +26,11 @@ from lookahead_sk.metrics._cost_quality import route
 from lookahead_sk.metrics._tables import in_order
 from lookahead_sk.routing._base import BaseRouter
 from lookahead_sk.routing._checks import check_answers, check_X
-from lookahead_sk.routing._costs._certificate import calibration_scores, certify_last
+from lookahead_sk.routing._costs._certificate import (
+    calibration_scores,
+    certify_last,
+    check_one_goal,
+)
 from lookahead_sk.routing._costs._chain import (
     Chain,
     fixed_thresholds,
@@ -393,10 +397,7 @@ class CascadeRouter(BaseRouter):
         that of ``reference``. 101 fixed thresholds are tested in growing order, each at level
         ``alpha``, up to the first that fails.
         """
-        if (budget is None) == (max_loss is None):
-            raise ValueError(
-                f"Give either budget or max_loss; got budget={budget}, max_loss={max_loss}."
-            )
+        check_one_goal(budget, max_loss, y)
         chain = self._chain(X, responses, response_lengths)
         if budget is not None:
             limit = check_float(budget, "budget")
@@ -412,15 +413,11 @@ class CascadeRouter(BaseRouter):
         return self
 
     def _certified(self, chain: Chain, y: Any, reference: Any, limit: float, alpha: float) -> float:
-        if y is None:
-            reject("y", "given with max_loss", None)
         names, score_range = self.classes_.tolist(), self.router_.predictor_.score_range
-        if reference not in names:
-            reject("reference", f"one of {names}", reference)
-        scores = calibration_scores(y, names, len(chain.kept), score_range)
+        scores, column = calibration_scores(y, reference, names, len(chain.kept), score_range)
         rows, thresholds = np.arange(len(scores)), fixed_thresholds(score_range)
         kept = np.stack([scores[rows, chain.chosen(t)] for t in thresholds], axis=1)
-        losses = scores[:, [names.index(reference)]] - kept
+        losses = scores[:, [column]] - kept
         found = certify_last(losses, thresholds, limit, alpha, score_range)
         if found.setting is None:
             raise ValueError(

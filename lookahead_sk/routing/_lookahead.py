@@ -37,7 +37,11 @@ from lookahead_sk.routing._costs._assignment import (
     read_current,
     with_switching,
 )
-from lookahead_sk.routing._costs._certificate import calibration_scores, certify_cost_weight
+from lookahead_sk.routing._costs._certificate import (
+    calibration_scores,
+    certify_cost_weight,
+    check_one_goal,
+)
 from lookahead_sk.routing._costs._utility import (
     expected_costs,
     weight_for_budget,
@@ -599,10 +603,7 @@ class BaseLookaheadRouter(
            fixed-sequence testing.
         """
         self._fitted()
-        if (budget is None) == (max_loss is None):
-            raise ValueError(
-                f"Give either budget or max_loss; got budget={budget}, max_loss={max_loss}."
-            )
+        check_one_goal(budget, max_loss, y)
         if self.costs is None:
             reject("costs", "given to tune their weight", None)
         if budget is not None:
@@ -617,18 +618,13 @@ class BaseLookaheadRouter(
     def _certified_weight(
         self, X: Any, y: Any, reference: Any, limit: float, alpha: float
     ) -> float:
-        if y is None:
-            reject("y", "given with max_loss", None)
         prediction = self._predict(X)
-        names = prediction.classes.tolist()
-        if reference not in names:
-            reject("reference", f"one of {names}", reference)
         quality, costs = self._choices(prediction)
         score_range = prediction.predictor.score_range
-        scores = calibration_scores(y, names, len(quality), score_range)
+        names = prediction.classes.tolist()
+        scores, column = calibration_scores(y, reference, names, len(quality), score_range)
         ties = np.append(0.0, tie_weights(quality, costs))
         weights = np.unique(np.quantile(ties, np.linspace(0, 1, _N_WEIGHTS))) * (1 + 1e-9)
-        column = names.index(reference)
         found = certify_cost_weight(
             scores, quality, costs, column, weights, limit, alpha, score_range
         )

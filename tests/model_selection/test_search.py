@@ -4,9 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from _step import DATA, Step, quality, size
 from joblib import parallel_config
 from scipy.stats import loguniform, randint, uniform
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, RandomizedSearchCV
@@ -18,37 +19,6 @@ from lookahead_sk import ConstrainedSearchCV
 from lookahead_sk.model_selection import NoFeasibleCandidateWarning
 
 TIMES = ("mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time")
-
-
-class Step(ClassifierMixin, BaseEstimator):
-    """A classifier whose quality and size are known functions of its parameter.
-
-    It fails where ``x > fails_above``; its quality grows with x.
-    """
-
-    def __init__(self, x=0.0, fails_above=np.inf):
-        self.x = x
-        self.fails_above = fails_above
-
-    def fit(self, X, y):
-        if self.x > self.fails_above:
-            raise ValueError("too large")
-        self.classes_ = np.unique(y)
-        return self
-
-    def predict(self, X):
-        return np.zeros(len(X))
-
-
-def quality(model, X, y):
-    return model.x
-
-
-def size(model, X, y):
-    return model.x**2
-
-
-DATA = np.zeros((12, 1)), np.arange(12) % 2
 
 
 def search_step(space=None, **parameters):

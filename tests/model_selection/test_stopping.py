@@ -1,36 +1,11 @@
 """A search that stops when one more candidate is expected to gain little."""
 
-import numpy as np
 import pytest
+from _step import DATA, Step, quality, size
 from scipy.stats import uniform
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lookahead_sk import ConstrainedSearchCV
 from lookahead_sk.model_selection import NoFeasibleCandidateWarning
-
-DATA = np.zeros((12, 1)), np.arange(12) % 2
-
-
-class Step(ClassifierMixin, BaseEstimator):
-    """A classifier whose quality and size are known functions of its parameter."""
-
-    def __init__(self, x=0.0):
-        self.x = x
-
-    def fit(self, X, y):
-        self.classes_ = np.unique(y)
-        return self
-
-    def predict(self, X):
-        return np.zeros(len(X))
-
-
-def quality(model, X, y):
-    return model.x
-
-
-def size(model, X, y):
-    return model.x**2
 
 
 def make_search(limit=0.25, **parameters):

@@ -139,10 +139,25 @@ def certify_last(
     return Certified(best, p_values, losses.mean(axis=0))
 
 
+def check_one_goal(budget: Any, max_loss: Any, y: Any) -> None:
+    """Raise unless there is either a budget, or a limit on the loss and scores."""
+    if (budget is None) == (max_loss is None):
+        raise ValueError(
+            f"Give either budget or max_loss; got budget={budget}, max_loss={max_loss}."
+        )
+    if max_loss is not None and y is None:
+        reject("y", "given with max_loss", None)
+
+
 def calibration_scores(
-    y: Any, names: list[Any], n: int, score_range: tuple[float, float]
-) -> FloatArray:
-    """Scores (n, K) of calibration prompts, none missing, clipped with a warning to the range."""
+    y: Any, reference: Any, names: list[Any], n: int, score_range: tuple[float, float]
+) -> tuple[FloatArray, int]:
+    """Scores (n, K) of calibration prompts, none missing, and the column of the reference.
+
+    They are clipped to the range, with a warning.
+    """
+    if reference not in names:
+        reject("reference", f"one of {names}", reference)
     scores, _ = read_scores(unmasked(in_order(y, names)), "y")
     if scores.shape != (n, len(names)):
         reject("y", f"of shape {(n, len(names))}", Words(f"shape {scores.shape}"))
@@ -156,5 +171,4 @@ def calibration_scores(
             f"{high:g}] and are clipped: the certificate speaks of clipped scores.",
             stacklevel=4,
         )
-    clipped: FloatArray = np.clip(scores, low, high)
-    return clipped
+    return np.clip(scores, low, high), names.index(reference)
