@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from lookahead_sk import CausalLookaheadRouter, LookaheadRouter, MaskedLookaheadRouter
 
 N_FOLDS, SEED = 5, 0
+ARMS = ("embedding", "causal-on", "causal-off", "masked-on", "masked-off")
 CONVERTER = Path(__file__).with_name("_backbones.py")
 CLASSES: dict[str, Any] = {"causal": CausalLookaheadRouter, "masked": MaskedLookaheadRouter}
 
@@ -63,7 +64,8 @@ class Sizes:
     compile_seconds: float = 75.0
     test_seconds: float = 100.0
     reserve: float = 100.0  # seconds kept for the profile and the hidden states
-    later_folds: tuple[int, ...] = (1, 2, 3, 4)
+    folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    arms: tuple[str, ...] = ARMS
 
 
 TINY = Sizes(
@@ -83,7 +85,7 @@ TINY = Sizes(
     compile_seconds=8.0,
     test_seconds=60.0,
     reserve=1.0,
-    later_folds=(1,),
+    folds=(0, 1),
 )
 
 

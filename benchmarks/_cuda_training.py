@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,20 +102,28 @@ def agreement(setup: Setup, router: Any, prompts: list[str]) -> dict[str, Any]:
     }
 
 
-def keep_states(setup: Setup, router: Any, approach: str) -> None:
-    """Latents, their mean over models, and the network's quality of all prompts, to a file."""
+def keep_states(setup: Setup, router: Any, fold: int, name: str) -> None:
+    """The network's quality of all prompts; of the first fold also latents, their mean over models.
+
+    To a file.
+    """
     prompts = setup.prompts(range(len(setup.data.prompts)))
     n, n_models = setup.data.scores.shape
-    latents = router.transform(prompts).reshape(n, n_models, -1)
+    kept = {}
+    if fold == setup.sizes.folds[0]:
+        latents = router.transform(prompts).reshape(n, n_models, -1)
+        kept["latents"] = latents.mean(axis=1).astype(np.float16)
     fitted = router.predictor_
     quality = with_blend(router, 1.0).predict_quality(prompts)
     router.predictor_ = fitted
+    folder = setup.out / "states"
+    folder.mkdir(exist_ok=True)
     np.savez_compressed(
-        setup.out / f"states_{approach}.npz",
-        latents=latents.mean(axis=1).astype(np.float16),
+        folder / f"{name}_{fold}.npz",
         quality=quality.astype(np.float32),
-        train=setup.folds[0][0],
-        test=setup.folds[0][1],
+        train=setup.folds[fold][0],
+        test=setup.folds[fold][1],
+        **kept,
     )
 
 
@@ -164,33 +173,31 @@ def arm(setup: Setup, approach: str, has_loss: bool, fold: int, reserve: float) 
     predicted = setup.prompts(test)
     predicting = setup.seconds(lambda: router.predict_quality(predicted))
     record["predicted_per_second"] = len(predicted) / predicting
-    if fold == 0:
+    if fold == setup.sizes.folds[0]:
         few = setup.prompts(test[: setup.sizes.n_agreement])
         record["agreement"] = agreement(setup, router, few)
-        if has_loss:
-            keep_states(setup, router, approach)
+    keep_states(setup, router, fold, f"{approach}_{'on' if has_loss else 'off'}")
     return record
 
 
 def steps_of_fold(setup: Setup, fold: int, reserve: float) -> Iterator[Step]:
-    """The frozen encoder, then every fine-tuned router."""
-    yield Step(f"fold {fold}, embedding", "embedding", lambda: embedding_arm(setup, fold), reserve)
-    for approach in ("causal", "masked"):
-        for has_loss in (True, False):
-
-            def work(approach: str = approach, has_loss: bool = has_loss) -> dict[str, Any]:
-                return arm(setup, approach, has_loss, fold, reserve)
-
-            label = f"fold {fold}, {approach}, response loss {'on' if has_loss else 'off'}"
-            yield Step(label, f"{approach} {has_loss}", work, reserve)
+    """The frozen encoder, then every fine-tuned router, as far as they are asked for."""
+    for name in setup.sizes.arms:
+        if name == "embedding":
+            work = partial(embedding_arm, setup, fold)
+            yield Step(f"fold {fold}, embedding", name, work, reserve)
+            continue
+        approach, _, loss = name.partition("-")
+        work = partial(arm, setup, approach, loss == "on", fold, reserve)
+        yield Step(f"fold {fold}, {approach}, response loss {loss}", name, work, reserve)
 
 
 def training(setup: Setup) -> Iterator[Step]:
-    """Fold 0."""
-    yield from steps_of_fold(setup, 0, setup.sizes.reserve)
+    """The first fold."""
+    yield from steps_of_fold(setup, setup.sizes.folds[0], setup.sizes.reserve)
 
 
 def later_folds(setup: Setup) -> Iterator[Step]:
     """Further folds, for as long as there is time."""
-    for fold in setup.sizes.later_folds:
+    for fold in setup.sizes.folds[1:]:
         yield from steps_of_fold(setup, fold, 5.0)

@@ -12,6 +12,9 @@ hidden     hidden states of the causal backbone for all prompts, to files
 compile    a few training steps with and without ``compile=True``
 folds      further folds of ``training``, until the time is over
 
+``--folds``, ``--arms`` and ``--epochs`` choose what is trained: a GPU has time for several
+processes, each with arms and an ``--out`` of its own.
+
 ``OUT/cuda.jsonl`` gets the records, ``OUT/choices.jsonl`` the qualities of the test prompts.
 Nothing is downloaded. ``--rehearse`` runs the same code on a CPU in tiny sizes, on made-up prompts
 and random backbones where no folders are given.
@@ -33,6 +36,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,7 @@ from _backbones import minilm
 from _cuda_parts import ask, embedding, first, hidden
 from _cuda_profile import compiled_steps, compiling, profile
 from _cuda_setup import (
+    ARMS,
     TINY,
     CausalFolder,
     Clock,
@@ -125,6 +130,12 @@ def run(setup: Setup, parts: list[str]) -> None:
 def prepared(args: argparse.Namespace, cache: Path) -> Setup:
     """Everything that the parts read; backbones that are not given are made up or packaged."""
     sizes = TINY if args.rehearse else Sizes()
+    if args.folds:
+        sizes = replace(sizes, folds=tuple(args.folds))
+    if args.arms:
+        sizes = replace(sizes, arms=tuple(args.arms))
+    if args.epochs:
+        sizes = replace(sizes, epochs=tuple((name, args.epochs) for name, _ in sizes.epochs))
     encoder = args.minilm or (tiny_encoder(cache / "encoder") if args.rehearse else minilm())
     causal = args.smollm2
     if causal is None:
@@ -154,6 +165,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cuda"))
     parser.add_argument("--minutes", type=float, default=9.5)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--folds", type=int, nargs="+", metavar="FOLD", help="0 to 4")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, metavar="ARM", help=", ".join(ARMS))
+    parser.add_argument("--epochs", type=int, help="of every training")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on a CPU")
     parser.add_argument("--parts", nargs="+", choices=[*PARTS, "compiled-steps"])
     args = parser.parse_args()

@@ -2,7 +2,8 @@
 
 Run ``LOOKAHEAD_SK_DATA=folder python benchmarks/routing.py --seeds 3``: embeddings and finished
 runs are kept in ``benchmarks/results``, so it can be stopped and started again. ``--tables`` prints
-the tables from what is there, ``--data`` names the tables of prompts (see `_routing_tables`).
+the tables from what is there, ``--data`` names the tables of prompts (see `_routing_tables`),
+``--jobs`` fits so many folds at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from _blends import with_blend
 from _embeddings import CachedEncoder
 from _routing_tables import LOOKAHEAD, NO_SIGNAL, TABLES, Table
+from joblib import Parallel, delayed
 from sklearn.model_selection import StratifiedKFold
 
 from lookahead_sk import LookaheadRouter
@@ -193,24 +196,44 @@ class OnNumbers:
         return self.router.predict(self._encode(prompts, PROMPT_TOKENS))
 
 
-def run(
-    table: str, name: str, seed: int, data: Table, encoder: Any, folder: Path | None
-) -> dict[str, Any]:
-    """One pass of cross-validation: the model chosen for every prompt while it was held out."""
+Task = tuple[str, str, int, int]  # table, method, seed and fold
+
+
+def run_fold(task: Task, encoder: Any, folder: Path | None, selfoss: Path | None) -> dict[str, Any]:
+    """The models chosen for the prompts of a fold, by a method that was fitted on the others."""
+    table, name, seed, fold = task
+    data = table_of(table, folder)
     build, given = methods(encoder)[name]
-    chosen = np.zeros(len(data.scores), dtype=int)
-    best = np.zeros(len(data.scores), dtype=int)
     start = time.process_time()
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
-    for train, test in folds.split(data.prompts, data.benchmark):
-        router = fit(build(seed), given, data, train, folder)
-        chosen[test] = router.predict([data.prompts[i] for i in test])
-        best[test] = data.scores[train].mean(axis=0).argmax()
+    train, test = list(folds.split(data.prompts, data.benchmark))[fold]
+    router = fit(build(seed), given, data, train, selfoss)
+    chosen = router.predict([data.prompts[i] for i in test])
     return {
-        "table": table,
-        "method": name,
-        "seed": seed,
-        "seconds": round(time.process_time() - start, 1),
+        "rows": test,
+        "chosen": chosen,
+        "best_single": int(data.scores[train].mean(axis=0).argmax()),
+        "seconds": time.process_time() - start,
+    }
+
+
+@cache
+def table_of(name: str, folder: Path | None) -> Table:
+    """A table by its name, read once."""
+    return {**TABLES, **NO_SIGNAL}[name](folder)
+
+
+def joined(task: Task, n: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One pass of cross-validation: the model chosen for every prompt while it was held out."""
+    chosen, best = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
+    for part in parts:
+        chosen[part["rows"]] = part["chosen"]
+        best[part["rows"]] = part["best_single"]
+    return {
+        "table": task[0],
+        "method": task[1],
+        "seed": task[2],
+        "seconds": round(sum(part["seconds"] for part in parts), 1),
         "chosen": chosen.tolist(),
         "best_single": best.tolist(),
     }
@@ -325,20 +348,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="data; LOOKAHEAD_SK_DATA when not given")
     parser.add_argument("--selfoss", type=Path, help="folder of the SelfOSS pool")
+    parser.add_argument("--encoder", type=Path, help="folder of MiniLM; packaged when not given")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to this number - 1")
     parser.add_argument("--methods", nargs="+", metavar="METHOD")
     parser.add_argument("--data", nargs="+", metavar="TABLE", default=list(TABLES))
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--tables", action="store_true", help="only print, run nothing")
     parser.add_argument("--results", type=Path, default=RESULTS / "routing.jsonl")
     args = parser.parse_args()
-    encoder = None if args.tables else CachedEncoder(RESULTS)
-    loaders = {**TABLES, **NO_SIGNAL}
+    wanted = {t: args.methods or methods_for(t, table_of(t, args.folder)) for t in args.data}
+    if not args.tables:
+        run_missing(
+            [(t, name, s) for s in range(args.seeds) for t in wanted for name in wanted[t]], args
+        )
     found: dict[str, tuple[Table, Runs]] = {}
-    for table in args.data:
-        data = loaders[table](args.folder)
-        names = args.methods or methods_for(table, data)
-        if not args.tables:
-            run_missing(table, data, names, encoder, args)
+    for table, names in wanted.items():
+        data = table_of(table, args.folder)
         runs: Runs = {}
         for record in load(args.results):
             if record["table"] == table and record["method"] in names:
@@ -354,26 +379,48 @@ def main() -> None:
 
 
 def methods_for(table: str, data: Table) -> list[str]:
-    """Baselines and the router; what needs responses only where there are any."""
+    """The router and baselines; what needs responses only where there are any."""
     known = methods(None)
     if table == LOOKAHEAD:
         return list(known)
     more = [ROUTER] if data.responses is None else [ROUTER, f"{ROUTER}, response_weight=0"]
-    return [*baselines(), *more]
+    return [*more, *baselines()]
 
 
-def run_missing(table: str, data: Table, names: list[str], encoder: Any, args: Any) -> None:
-    """Run methods and seeds that the results file lacks, and add them to it."""
+def prepare(encoder: CachedEncoder, tables: list[str], folder: Path | None) -> None:
+    """Encode all texts, so that no process has to."""
+    for table in tables:
+        data = table_of(table, folder)
+        encoder.prepare(data.prompts)
+        if data.responses is not None:
+            encoder.prepare([t for t in data.responses.ravel() if t is not None], RESPONSE_TOKENS)
+
+
+def run_missing(passes: list[tuple[str, str, int]], args: Any) -> None:
+    """Run tables, methods and seeds that the results file lacks, and add them to it."""
     done = {(r["table"], r["method"], r["seed"]) for r in load(args.results)}
-    for seed in range(args.seeds):
-        for name in names:
-            if (table, name, seed) in done:
-                continue
-            record = run(table, name, seed, data, encoder, args.selfoss)
-            with args.results.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            macro, micro = (gain(data, record, average) for average in ("macro", "micro"))
-            print(f"{table}: {name}, seed {seed}: {macro:.3f} {micro:.3f}", flush=True)
+    tasks = [(*one, fold) for one in passes if one not in done for fold in range(N_FOLDS)]
+    if not tasks:
+        return
+    encoder = CachedEncoder(RESULTS, args.encoder)
+    if args.jobs > 1:
+        prepare(encoder, list(dict.fromkeys(table for table, _, _ in passes)), args.folder)
+    found = Parallel(args.jobs, return_as="generator", batch_size=1)(
+        delayed(run_fold)(task, encoder, args.folder, args.selfoss) for task in tasks
+    )
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    parts: list[dict[str, Any]] = []
+    for task, part in zip(tasks, found, strict=True):
+        parts.append(part)
+        if len(parts) < N_FOLDS:
+            continue
+        data = table_of(task[0], args.folder)
+        record, parts = joined(task, len(data.scores), parts), []
+        with args.results.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        macro, micro = (gain(data, record, average) for average in ("macro", "micro"))
+        print(f"{task[0]}: {task[1]}, seed {task[2]}: {macro:.3f} {micro:.3f}", flush=True)
+    encoder.save()
 
 
 if __name__ == "__main__":
