@@ -6,15 +6,13 @@ from typing import Any
 
 from lookahead_sk.routing._checks import FitData
 from lookahead_sk.routing._language_model._fitting import (
-    backbone_shown,
     check_language_parameters,
     start_training,
 )
-from lookahead_sk.routing._language_model._predictor import (
-    LanguageModelOptions,
-    LanguageModelPredictor,
-)
+from lookahead_sk.routing._language_model._predictor import LanguageModelPredictor
 from lookahead_sk.routing._lookahead import BaseLookaheadRouter, Training
+from lookahead_sk.routing._stacked import StackedNetwork, StackedOptions
+from lookahead_sk.routing._stacking import beside_frozen, check_frozen_encoder, reads
 
 DEFAULT_BACKBONE = "HuggingFaceTB/SmolLM2-135M"
 
@@ -32,6 +30,10 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
     backbone : None, str, path or (model, tokenizer), default=None
         The language model that is fine-tuned: a hub name, a folder, or a loaded Hugging Face model
         with its fast tokenizer, which is copied. None is the paper's, HuggingFaceTB/SmolLM2-135M.
+    encoder : None, str, path, SentenceTransformer or "drop", default=None
+        A frozen sentence encoder beside the backbone, as `LookaheadRouter` takes it: a router on it
+        is fitted to the same prompts, and held-out prompts decide how much each of the two says.
+        ``"drop"`` leaves it out.
     response_weight : float, default=0.5
         Weight of the response loss against the routing loss. 0 turns lookahead off: the latents
         then carry only what the scores teach.
@@ -107,8 +109,9 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
         Mean score of the held-out training prompts, as routed with ``cost_weight=0``; more is
         better.
     blend_ : float
-        Share of the network's own score in the quality; the rest is the local average. The network
-        has a share only where that routes held-out prompts significantly better.
+        Share of what is no local average over the fine-tuned latents in the quality: of the
+        network's own score, and of the router on the frozen encoder. Each has a share by held-out
+        prompts.
     temperature_ : float
         Of `predict_proba`, in the units of ``y``.
 
@@ -129,7 +132,8 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
 
     Examples
     --------
-    A backbone without pretrained weights, to show the calls; give a hub name or a path instead.
+    A backbone without pretrained weights, to show the calls; give a hub name or a path instead, and
+    leave ``encoder`` as it is.
 
     >>> from lookahead_sk import CausalLookaheadRouter
     >>> from lookahead_sk.datasets import make_routing
@@ -152,7 +156,11 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
     ... )
     >>> data = make_routing(40, random_state=0)
     >>> router = CausalLookaheadRouter(
-    ...     (LlamaForCausalLM(config), tokenizer), max_epochs=1, max_length=16, random_state=0
+    ...     (LlamaForCausalLM(config), tokenizer),
+    ...     encoder="drop",
+    ...     max_epochs=1,
+    ...     max_length=16,
+    ...     random_state=0,
     ... )
     >>> router.fit(data.prompts, data.scores, responses=data.responses).predict_quality(
     ...     data.prompts[:2]
@@ -160,13 +168,14 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
     (2, 6)
     """
 
-    _options_type = LanguageModelOptions
-    _network_type = LanguageModelPredictor
+    _options_type = StackedOptions
+    _network_type = (LanguageModelPredictor, StackedNetwork)
 
     def __init__(
         self,
         backbone: Any = None,
         *,
+        encoder: Any = None,
         response_weight: float = 0.5,
         descriptor_weight: float = 0.0,
         response_tokens: int = 64,
@@ -191,6 +200,7 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
         verbose: int = 0,
     ) -> None:
         self.backbone = backbone
+        self.encoder = encoder
         self.response_weight = response_weight
         self.descriptor_weight = descriptor_weight
         self.response_tokens = response_tokens
@@ -217,11 +227,13 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_language_parameters(self)
+        check_frozen_encoder(self.encoder)
 
     def _reads(self) -> str:
-        return backbone_shown(self)
+        return reads(self)
 
     def _start_training(self, data: FitData) -> Training:
         """Load the backbone and tokenise prompts and responses."""
         backbone = DEFAULT_BACKBONE if self.backbone is None else self.backbone
-        return start_training(self, data, "causal", backbone, "pooled")
+        training = start_training(self, data, "causal", backbone, "pooled")
+        return beside_frozen(self, data, training)

@@ -42,7 +42,7 @@ from lookahead_sk.routing._local_average._selection import (
     choose_quality,
     shows_gain,
 )
-from lookahead_sk.routing._lookahead import BaseLookaheadRouter, Training
+from lookahead_sk.routing._lookahead import BaseLookaheadRouter
 from lookahead_sk.routing._novelty import fit_novelty
 from lookahead_sk.routing._predictor import Predictor, in_score_units, new_predictor
 
@@ -245,7 +245,7 @@ class LookaheadRouter(BaseLookaheadRouter):
     def _reads(self) -> str:
         return encoder_name(self.encoder)
 
-    def _start_training(self, data: FitData) -> Training:
+    def _start_training(self, data: FitData) -> EmbeddingTraining:
         """Embed prompts and responses."""
         n, seed = len(data.prompts), data.seed
         embeddings = embed_prompts(
@@ -320,7 +320,15 @@ class EmbeddingInputs(NamedTuple):
 
 
 class EmbeddingTraining:
-    """The training of `LookaheadRouter` in progress."""
+    """The training of `LookaheadRouter` in progress.
+
+    Attributes
+    ----------
+    quality : ndarray of shape (n, K)
+        Of the training prompts, each held out; of the predictor that was made last.
+    """
+
+    quality: FloatArray
 
     def __init__(self, inputs: EmbeddingInputs, plan: TrainingPlan, device: torch.device) -> None:
         self.inputs = inputs
@@ -360,6 +368,7 @@ class EmbeddingTraining:
         average, blend, quality = choose_quality(
             itertools.chain([(None, own)], averages), scores, inputs.fold, cells
         )
+        self.quality = quality
         network = EmbeddingPredictor(
             features=inputs.prompt_features,
             weights=weights,

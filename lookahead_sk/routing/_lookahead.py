@@ -100,7 +100,7 @@ class BaseLookaheadRouter(
     """
 
     _options_type: ClassVar[Any]  # a NamedTuple
-    _network_type: ClassVar[type]  # a TrainedNetwork
+    _network_type: ClassVar[Any]  # a TrainedNetwork, or several
 
     costs: Any
     cost_weight: float

@@ -7,15 +7,13 @@ from typing import Any
 from lookahead_sk._validation import check_choice
 from lookahead_sk.routing._checks import FitData
 from lookahead_sk.routing._language_model._fitting import (
-    backbone_shown,
     check_language_parameters,
     start_training,
 )
-from lookahead_sk.routing._language_model._predictor import (
-    LanguageModelOptions,
-    LanguageModelPredictor,
-)
+from lookahead_sk.routing._language_model._predictor import LanguageModelPredictor
 from lookahead_sk.routing._lookahead import BaseLookaheadRouter, Training
+from lookahead_sk.routing._stacked import StackedNetwork, StackedOptions
+from lookahead_sk.routing._stacking import beside_frozen, check_frozen_encoder, reads
 
 DEFAULT_BACKBONE = "answerdotai/ModernBERT-base"
 
@@ -36,6 +34,10 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
     head : {"pooled", "cls"}, default="pooled"
         What is scored. ``"pooled"``: every model's block of slots by one shared scorer. ``"cls"``:
         the prompt's [CLS] token, as in the paper.
+    encoder : None, str, path, SentenceTransformer or "drop", default=None
+        A frozen sentence encoder beside the backbone, as `LookaheadRouter` takes it: a router on it
+        is fitted to the same prompts, and held-out prompts decide how much each of the two says.
+        ``"drop"`` leaves it out.
     response_weight : float, default=0.2
         Weight of the response loss against the routing loss. 0 turns lookahead off: the latents
         then carry only what the scores teach.
@@ -111,8 +113,9 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
         Mean score of the held-out training prompts, as routed with ``cost_weight=0``; more is
         better.
     blend_ : float
-        Share of the network's own score in the quality; the rest is the local average. The network
-        has a share only where that routes held-out prompts significantly better.
+        Share of what is no local average over the fine-tuned latents in the quality: of the
+        network's own score, and of the router on the frozen encoder. Each has a share by held-out
+        prompts.
     temperature_ : float
         Of `predict_proba`, in the units of ``y``.
 
@@ -133,7 +136,8 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
 
     Examples
     --------
-    A backbone without pretrained weights, to show the calls; give a hub name or a path instead.
+    A backbone without pretrained weights, to show the calls; give a hub name or a path instead, and
+    leave ``encoder`` as it is.
 
     >>> from lookahead_sk import MaskedLookaheadRouter
     >>> from lookahead_sk.datasets import make_routing
@@ -154,7 +158,11 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
     >>> config = BertConfig(vocab_size=7, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
     >>> data = make_routing(40, random_state=0)
     >>> router = MaskedLookaheadRouter(
-    ...     (BertForMaskedLM(config), tokenizer), max_epochs=1, max_length=16, random_state=0
+    ...     (BertForMaskedLM(config), tokenizer),
+    ...     encoder="drop",
+    ...     max_epochs=1,
+    ...     max_length=16,
+    ...     random_state=0,
     ... )
     >>> router.fit(data.prompts, data.scores, responses=data.responses).predict_quality(
     ...     data.prompts[:2]
@@ -162,14 +170,15 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
     (2, 6)
     """
 
-    _options_type = LanguageModelOptions
-    _network_type = LanguageModelPredictor
+    _options_type = StackedOptions
+    _network_type = (LanguageModelPredictor, StackedNetwork)
 
     def __init__(
         self,
         backbone: Any = None,
         *,
         head: str = "pooled",
+        encoder: Any = None,
         response_weight: float = 0.2,
         descriptor_weight: float = 0.0,
         response_tokens: int = 16,
@@ -195,6 +204,7 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
     ) -> None:
         self.backbone = backbone
         self.head = head
+        self.encoder = encoder
         self.response_weight = response_weight
         self.descriptor_weight = descriptor_weight
         self.response_tokens = response_tokens
@@ -221,12 +231,14 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_language_parameters(self)
+        check_frozen_encoder(self.encoder)
         check_choice(self.head, "head", ["pooled", "cls"])
 
     def _reads(self) -> str:
-        return backbone_shown(self)
+        return reads(self)
 
     def _start_training(self, data: FitData) -> Training:
         """Load the backbone and tokenise prompts and responses."""
         backbone = DEFAULT_BACKBONE if self.backbone is None else self.backbone
-        return start_training(self, data, "masked", backbone, self.head)
+        training = start_training(self, data, "masked", backbone, self.head)
+        return beside_frozen(self, data, training)

@@ -54,6 +54,7 @@ class NetworkOutput(NamedTuple):
     latents: Float32Array  # (n, K0, r)
     descriptors: Float32Array  # (n, K0, r'), predicted response descriptors; r' may be 0
     features: Float32Array  # (n, p), where prompts are compared with those of the training
+    beside: Any = None  # what a network beside it says, if there is one
 
 
 class TrainedNetwork(Protocol):

@@ -20,6 +20,7 @@ from lookahead_sk import CausalLookaheadRouter, MaskedLookaheadRouter
 BACKBONES = {"masked": "bert", "causal": "llama"}
 ROUTERS = {"masked": MaskedLookaheadRouter, "causal": CausalLookaheadRouter}
 QUICK = {
+    "encoder": "drop",
     "response_tokens": 3,
     "max_epochs": 14,
     "batch_size": 8,
@@ -265,7 +266,7 @@ def test_wrong_parameters_are_named(data, changes, kind, message):
 
 
 def test_a_backbone_that_cannot_be_had_says_what_is_wrong(data, tmp_path):
-    made = MaskedLookaheadRouter(tmp_path / "no-such-model")
+    made = MaskedLookaheadRouter(tmp_path / "no-such-model", encoder="drop")
     with pytest.raises(OSError, match=r"backbone .*no-such-model' could not be loaded"):
         made.fit(data[0][:8], data[1][:8])
 

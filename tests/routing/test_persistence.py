@@ -37,7 +37,7 @@ def fit(approach, encoder):
     prompts, scores, responses = learnable(60)
     backbone = tiny("bert" if approach == "masked" else "llama")
     cls = MaskedLookaheadRouter if approach == "masked" else CausalLookaheadRouter
-    made = cls(backbone, response_tokens=3, **QUICK)
+    made = cls(backbone, encoder=encoder, response_tokens=3, **QUICK)
     made.set_params(costs=[1.0, 2.0], descriptor_weight=1.0)
     return made.fit(prompts, scores, responses=responses), prompts[:9]
 

@@ -570,6 +570,7 @@ def test_a_training_in_progress_goes_on_with_its_own_backbone_only(tmp_path, mon
 
     prompts, scores, responses = learnable(40)
     quick = {"response_tokens": 2, "max_epochs": 2, "batch_size": 8, "random_state": 0}
+    quick["encoder"] = "drop"
     other, tokenizer = tiny("bert")
     with torch.no_grad():
         other.bert.embeddings.word_embeddings.weight.mul_(-1.0)
@@ -670,7 +671,7 @@ def test_changes_on_the_way_in_are_checked(changes, message, tmp_path):
 
 def test_a_fine_tuned_router_s_card_tells_the_backbone_after_a_second_save(tmp_path):
     prompts, scores, _ = learnable(20)
-    router = MaskedLookaheadRouter(tiny("bert"), response_tokens=2, max_epochs=1)
+    router = MaskedLookaheadRouter(tiny("bert"), encoder="drop", response_tokens=2, max_epochs=1)
     router.fit(prompts, scores).save_pretrained(tmp_path / "one")
     MaskedLookaheadRouter.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
     for folder in ("one", "two"):

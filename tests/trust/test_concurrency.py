@@ -40,7 +40,9 @@ def text_router():
 @pytest.fixture(scope="module")
 def masked_router():
     prompts, scores, responses = learnable(40)
-    made = MaskedLookaheadRouter(tiny("bert"), response_tokens=3, max_epochs=1, random_state=0)
+    made = MaskedLookaheadRouter(
+        tiny("bert"), encoder="drop", response_tokens=3, max_epochs=1, random_state=0
+    )
     return made.fit(prompts, scores, responses=responses), prompts
 
 

@@ -146,7 +146,7 @@ def fit(say, checkpoints, result):
 
     Checkpoint.save, _training.CHECKPOINT_SECONDS = save, 0.0
     prompts, scores, responses = learnable(80)
-    made = MaskedLookaheadRouter(tiny("bert"), response_tokens=3, batch_size=8,
+    made = MaskedLookaheadRouter(tiny("bert"), encoder="drop", response_tokens=3, batch_size=8,
                            max_epochs=2, early_stopping=False, random_state=0,
                            checkpoint_folder=checkpoints)  # fmt: skip
     made.fit(prompts, scores, responses=responses).save_pretrained(result)
@@ -305,7 +305,7 @@ def test_a_read_only_disk_is_told(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path, monkeypatch):
     prompts, scores, _ = learnable(20)
     monkeypatch.setattr(_checkpoint.Checkpoint, "remove", lambda self: None)
-    options = {"backbone": tiny("bert"), "max_epochs": 1, "random_state": 0}
+    options = {"backbone": tiny("bert"), "encoder": "drop", "max_epochs": 1, "random_state": 0}
     made = MaskedLookaheadRouter(checkpoint_folder=tmp_path, **options).fit(prompts, scores)
     (path,) = tmp_path.rglob("training.safetensors")
     tensors, facts = Checkpoint(tmp_path, path.parent.name).load()

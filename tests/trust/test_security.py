@@ -48,7 +48,7 @@ def folder(tmp_path):
 def masked_router(folder):
     """Save a fine-tuned router; return its prompts."""
     prompts, scores, responses = learnable(20)
-    made = MaskedLookaheadRouter(tiny("bert"), response_tokens=2, max_epochs=1)
+    made = MaskedLookaheadRouter(tiny("bert"), encoder="drop", response_tokens=2, max_epochs=1)
     made.fit(prompts, scores, responses=responses).save_pretrained(folder)
     return prompts
 

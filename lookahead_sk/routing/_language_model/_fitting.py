@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from lookahead_sk._device import resolve_device, resolve_precision
-from lookahead_sk._typing import BoolArray, Float32Array
+from lookahead_sk._typing import BoolArray, Float32Array, FloatArray
 from lookahead_sk._validation import (
     Words,
     check_bool,
@@ -141,7 +141,8 @@ def start_training(
 
 def backbone_shown(router: Any) -> str:
     """What the prompts are read by, for the model card."""
-    config = router.predictor_.network.state.config
+    network = router.predictor_.network
+    config = getattr(network, "language", network).state.config  # of a stack of two, say
     kind = f"a fine-tuned {config.get('model_type', 'unknown')} backbone"
     return f"{kind}, {router.backbone}" if isinstance(router.backbone, str) else kind
 
@@ -164,7 +165,15 @@ def _fit_descriptors(
 
 
 class LanguageTraining:
-    """The training of a fine-tuned router in progress."""
+    """The training of a fine-tuned router in progress.
+
+    Attributes
+    ----------
+    quality : ndarray of shape (v, K)
+        Of the held-out prompts; of the predictor that was made last.
+    """
+
+    quality: FloatArray
 
     def __init__(self, router: Any, inputs: LanguageInputs, approach: str, head: str) -> None:
         self.inputs = inputs
@@ -216,7 +225,7 @@ class LanguageTraining:
                 "learning_rate, or dtype='float32'."
             )
         own = in_score_units(logits, data.score_range)
-        average, blend, quality = choose_beside_network(
+        average, blend, self.quality = choose_beside_network(
             search_space(latents, descriptors), own, scores, held_out, data.seed
         )
         network = LanguageModelPredictor(
@@ -224,7 +233,7 @@ class LanguageTraining:
         )
         novelty = fit_novelty(latents.reshape(len(latents), -1), data.seed, held_out)
         losses = self.trainer.losses
-        return new_predictor(data, network, average, blend, quality, held_out, novelty, losses)
+        return new_predictor(data, network, average, blend, self.quality, held_out, novelty, losses)
 
 
 def _plan(router: Any, seed: int, precision: str) -> LanguagePlan:

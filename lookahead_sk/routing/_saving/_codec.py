@@ -34,12 +34,13 @@ def _record_types() -> dict[str, type]:
     from lookahead_sk.routing._language_model._predictor import LanguageModelPredictor
     from lookahead_sk.routing._language_model._state import NetworkState
     from lookahead_sk.routing._language_model._tokenizer import Vocabulary
+    from lookahead_sk.routing._stacked import StackedNetwork
 
     types = (
         *(Predictor, ModelUpdates, AddedModel, Novelty, Clusters, Neighbors, Mixture),
         *(EmbeddingPredictor, PromptFeatures, LexicalFeatures, AnswerJudge),
         *(ResponseDescriptors, ReferenceResponses),
-        *(LanguageModelPredictor, NetworkState, Vocabulary, TokenPrice),
+        *(LanguageModelPredictor, NetworkState, StackedNetwork, Vocabulary, TokenPrice),
     )
     return {cls.__name__: cls for cls in types}
 

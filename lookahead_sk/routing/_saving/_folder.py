@@ -27,7 +27,7 @@ from lookahead_sk.routing._predictor import Predictor
 from lookahead_sk.routing._saving._codec import Arrays, decode_value, encode_value
 from lookahead_sk.routing._saving._model_card import model_card
 
-FORMAT, VERSION = "lookahead_sk.router", 5
+FORMAT, VERSION = "lookahead_sk.router", 6
 JSON_FILE, ARRAY_FILE, CARD_FILE = "router.json", "arrays.safetensors", "README.md"
 KEYS = {"format", "version", "lookahead_sk", "router", "parameters", "attributes", "sha256"}
 ATTRIBUTES = {"predictor_", "n_features_in_", "feature_names_in_"}
@@ -289,6 +289,22 @@ def _check_predictor(predictor: Predictor, cls: Any) -> None:
     ]
     if not all(wanted):
         raise ValueError("a state that no fit leaves")
+    network: Any = predictor.network
+    if hasattr(network, "frozen"):
+        _check_stacked(network)
+
+
+def _check_stacked(network: Any) -> None:
+    """Raise one of `SENSELESS` for two networks that no fit puts side by side."""
+    from lookahead_sk.routing import LookaheadRouter
+    from lookahead_sk.routing._language_model._predictor import LanguageModelPredictor
+
+    is_known = isinstance(network.language, LanguageModelPredictor)
+    if not (is_known and isinstance(network.frozen, Predictor) and 0 <= network.share <= 1):
+        raise ValueError("a state that no fit leaves")
+    _check_predictor(network.frozen, LookaheadRouter)
+    if network.frozen.network.n_models != network.language.n_models:
+        raise ValueError("networks of different models side by side")
 
 
 def _is_sensible(predictor: Predictor) -> bool:
