@@ -44,13 +44,14 @@ def run_missing(path: Path, problems: list[str], methods: list[str], n_seeds: in
                     continue
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # convergence of single candidates
-                    best, overhead = METHODS[method](PROBLEMS[problem], seed, BUDGET)
+                    best, overhead, fits = METHODS[method](PROBLEMS[problem], seed, BUDGET)
                 record = {
                     "problem": problem,
                     "method": method,
                     "seed": seed,
                     "best": best,
                     "overhead_seconds": round(overhead / BUDGET, 4),  # CPU, per evaluation
+                    "fits": fits,
                 }
                 with path.open("a") as file:
                     file.write(json.dumps(record) + "\n")
