@@ -72,9 +72,9 @@ class Race:
 
     def _survivors(self, rows: list[int], n_seen: int) -> list[int]:
         """Candidates that have not failed, and may still be the best; the rest is estimated."""
-        failed = self.state.failed_rows()
+        standard, failed = self.standard, self.state.failed_rows()
         rows = [row for row in rows if row not in failed]
-        if self.standard is None or not rows or n_seen == self.state.n_splits:
+        if standard is None or not rows or n_seen == self.state.n_splits:
             return rows
         fits, results = self.state.fits(), self.state.latest
         places = len(results["params"]) - len(fits.candidates) + np.array(rows)
@@ -83,23 +83,20 @@ class Race:
             name: split_values(results, fits, name, self.state.n_splits)[places, :n_seen]
             for name in names
         }
-        is_left = self.standard.chances(seen) >= MIN_CHANCE
+        is_left = standard.chances(seen) >= MIN_CHANCE
         for row, place, stays in zip(rows, places, is_left, strict=True):
             if not stays:
-                self._estimate(row, int(place), n_seen, fits)
+                self._estimate(standard, row, int(place), n_seen, fits)
         return [row for row, stays in zip(rows, is_left, strict=True) if stays]
 
-    def _estimate(self, row: int, place: int, n_seen: int, fits: Fits) -> None:
+    def _estimate(self, standard: Standard, row: int, place: int, n_seen: int, fits: Fits) -> None:
         """Note what the fits of a candidate that is dropped would have given."""
         results, n_splits = self.state.latest, self.state.n_splits
-        is_complete = complete_rows(self.state, results)
         scores: dict[int, dict[str, dict[str, float]]] = {k: {} for k in range(n_seen, n_splits)}
-        for name in [key.removeprefix("mean_") for key in results if key.startswith("mean_t")]:
+        for name in measured(results):
             part, _, metric = name.partition("_")
-            values = split_values(results, fits, name, n_splits)
-            complete = values[is_complete]
-            complete = complete[np.isfinite(complete).all(axis=1)]
-            rest = predict_splits(complete, values[place : place + 1, :n_seen])[0]
+            seen = split_values(results, fits, name, n_splits)[place : place + 1, :n_seen]
+            rest = predict_splits(standard.of(name), seen)[0]
             for split, value in zip(scores, rest, strict=True):
                 scores[split].setdefault(part, {})[metric] = float(value)
         made = fits.out[row * n_splits : row * n_splits + n_seen]
@@ -122,7 +119,7 @@ def make_standard(state: SearchState) -> Standard | None:
     fits = state.fits() if state.latest else None
     values = {
         name: split_values(results, fits, name, state.n_splits)[is_complete]
-        for name in watched(state)
+        for name in {*watched(state), *measured(results)}
     }
     objective = f"test_{state.metrics.objective}"
     return Standard(
@@ -144,6 +141,12 @@ def watched(state: SearchState) -> list[str]:
     columns = [f"mean_test_{state.metrics.objective}"]
     columns += [limit.column for limit in state.metrics.limits]
     return [*dict.fromkeys(column.partition("_")[2] for column in columns)]
+
+
+def measured(results: Mapping[str, Any]) -> list[str]:
+    """All metrics, as in `watched`."""
+    heads = ("mean_test_", "mean_train_")
+    return [key.removeprefix("mean_") for key in results if key.startswith(heads)]
 
 
 def split_values(

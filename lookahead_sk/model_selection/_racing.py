@@ -130,7 +130,7 @@ class Standard:
 
     def of(self, name: str) -> FloatArray:
         """Values of the complete candidates that have them."""
-        table = self.values[name]
+        table = self.values.get(name, self.values[self.objective][:0])
         return table[np.isfinite(table).all(axis=1)]
 
     def chances(self, seen: Mapping[str, FloatArray]) -> FloatArray:
