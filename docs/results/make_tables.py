@@ -4,9 +4,9 @@
 pages include these files. ``--check`` writes nothing and fails if one of them is out of date.
 
 Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl``, ``search.jsonl`` and
-``search_racing.jsonl``: their tables are computed by the functions of ``benchmarks``. Other results are stored as they were
-printed, one CSV file a table in ``data``; ``tables.json`` names the command that prints each of
-them.
+``search_racing.jsonl``: their tables are computed by the functions of ``benchmarks``. Other results
+are stored as they were printed, one CSV file a table in ``data``; ``tables.json`` names the command
+that prints each of them.
 """
 
 from __future__ import annotations

@@ -316,7 +316,7 @@ def test_a_splitter_that_miscounts_is_refused():
         def get_n_splits(self, *args, **kwargs):
             return 3
 
-    with pytest.raises(ValueError, match="inconsistent results. Expected 3 splits, got 4"):
+    with pytest.raises(ValueError, match="Expected 3 splits, got 4"):
         make_search(cv=Wrong(4)).fit(*DATA)
 
 
