@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from _search_problems import SearchProblem
@@ -15,7 +15,13 @@ from sklearn.model_selection import RandomizedSearchCV, cross_validate
 
 from lookahead_sk import ConstrainedSearchCV
 
-Outcome = tuple[list[float | None], float]  # best feasible after each evaluation; overhead, CPU s
+
+class Outcome(NamedTuple):
+    """What a search found, and what it cost."""
+
+    best: list[float | None]  # best feasible score after each candidate
+    overhead: float  # CPU seconds beyond the evaluations
+    fits: list[int]  # fits after each candidate
 
 
 class Clock:
@@ -78,11 +84,14 @@ def _search(kind: Any, problem: SearchProblem, seed: int, budget: int, **options
     start = time.process_time()
     results = search.fit(*problem.load(return_X_y=True)).cv_results_
     overhead = time.process_time() - start - clock.seconds
-    feasible = _inside(problem, lambda name: results[f"mean_test_{name}"])
-    return best_so_far(results[f"mean_test_{problem.objective}"], feasible), overhead
+    n_splits = problem.cv.get_n_splits()
+    fits = np.asarray(results.get("n_splits_evaluated", np.full(budget, n_splits)))
+    feasible = _inside(problem, lambda name: results[f"mean_test_{name}"]) & (fits == n_splits)
+    best = best_so_far(results[f"mean_test_{problem.objective}"], feasible)
+    return Outcome(best, overhead, np.cumsum(fits).tolist())
 
 
-def constrained(acquisition: str) -> Any:
+def constrained(acquisition: str, *, racing: bool = False) -> Any:
     """Ours."""
 
     def run(problem: SearchProblem, seed: int, budget: int) -> Outcome:
@@ -95,6 +104,7 @@ def constrained(acquisition: str) -> Any:
             objective=problem.objective,
             constraints=limits,
             acquisition=acquisition,
+            racing=racing,
         )
 
     return run
@@ -152,7 +162,9 @@ def optuna_study(make_sampler: Callable[[Any, int], Any]) -> Any:
             study = optuna.create_study(direction="maximize", sampler=make_sampler(optuna, seed))
             study.optimize(evaluate, n_trials=budget)
         overhead = time.process_time() - start - clock.seconds
-        return best_so_far(np.array(objective), np.array(feasible)), overhead
+        fits = np.arange(1, budget + 1) * problem.cv.get_n_splits()
+        best = best_so_far(np.array(objective), np.array(feasible))
+        return Outcome(best, overhead, fits.tolist())
 
     return run
 
@@ -163,6 +175,7 @@ METHODS: dict[str, Callable[[SearchProblem, int, int], Outcome]] = {
     "optuna_gp": optuna_study(lambda optuna, seed: optuna.samplers.GPSampler(seed=seed)),
     "optuna_tpe": optuna_study(lambda optuna, seed: optuna.samplers.TPESampler(seed=seed)),
     "constrained_eic": constrained("eic"),
+    "constrained_racing": constrained("two_step", racing=True),
     "optuna_gp_5": optuna_study(
         lambda optuna, seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=5)
     ),

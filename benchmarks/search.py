@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from _search_methods import METHODS
 from _search_problems import PROBLEMS
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "search.jsonl"
 MAIN = ["constrained", "randomized", "optuna_gp", "optuna_tpe"]
+RACING = ["constrained", "constrained_racing"]
 BUDGET, STEPS = 30, (20, 30)
 
 Curves = dict[tuple[str, str, int], dict[str, Any]]
@@ -44,13 +45,14 @@ def run_missing(path: Path, problems: list[str], methods: list[str], n_seeds: in
                     continue
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # convergence of single candidates
-                    best, overhead = METHODS[method](PROBLEMS[problem], seed, BUDGET)
+                    best, overhead, fits = METHODS[method](PROBLEMS[problem], seed, BUDGET)
                 record = {
                     "problem": problem,
                     "method": method,
                     "seed": seed,
                     "best": best,
                     "overhead_seconds": round(overhead / BUDGET, 4),  # CPU, per evaluation
+                    "fits": fits,
                 }
                 with path.open("a") as file:
                     file.write(json.dumps(record) + "\n")
@@ -108,6 +110,37 @@ def print_tables(runs: Curves, problems: list[str], methods: list[str]) -> None:
     print("| overhead, CPU s an evaluation | " + " | ".join(cells) + " |")
 
 
+def _interval(values: Any) -> str:
+    """Mean with the 95 % interval of Student's t."""
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():+.4f} ({values.mean() - half:+.4f} to {values.mean() + half:+.4f})"
+
+
+def print_racing(runs: Curves, problems: list[str]) -> None:
+    """Best feasible scores with racing minus those without, and the share of fits."""
+    head = "mean (95 % interval) | median | better, worse | share of fits"
+    print("\nBest feasible score with racing minus that without, same seeds\n")
+    print(f"| problem | seeds | candidates | {head} |")
+    print("|---" * 7 + "|")
+    all_shares: dict[int, list[float]] = {step: [] for step in STEPS}
+    for problem in problems:
+        for step in STEPS:
+            scores = scores_at(runs, problem, RACING, step)
+            shares = [
+                runs[problem, RACING[1], s]["fits"][step - 1]
+                / runs[problem, RACING[0], s]["fits"][step - 1]
+                for s in common_seeds(runs, problem, RACING)
+            ]
+            all_shares[step].append(float(np.mean(shares)))
+            both = scores[np.isfinite(scores).all(axis=1)]  # both found a feasible one
+            gap = both[:, 1] - both[:, 0]
+            counts = f"{(gap > 0).sum()}, {(gap < 0).sum()}"
+            cells = [_interval(gap), f"{np.median(gap):+.4f}", counts, f"{np.mean(shares):.2f}"]
+            print(f"| {problem} | {len(gap)} | {step} | " + " | ".join(cells) + " |")
+    for step, parts in all_shares.items():
+        print(f"| all | | {step} | | | | {np.mean(parts):.2f} |")
+
+
 def main() -> None:
     """Parse the arguments, run what is missing, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -119,7 +152,10 @@ def main() -> None:
     args = parser.parse_args()
     if not args.tables:
         run_missing(args.results, args.problems, args.methods, args.seeds)
-    print_tables(load(args.results), args.problems, args.methods)
+    runs = load(args.results)
+    print_tables(runs, args.problems, args.methods)
+    if all(any(key[1] == method for key in runs) for method in RACING):
+        print_racing(runs, args.problems)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 ``python docs/results/make_tables.py`` writes one file a table into ``docs/results/tables``; the
 pages include these files. ``--check`` writes nothing and fails if one of them is out of date.
 
-Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl`` and ``search.jsonl``:
-their tables are computed by the functions of ``benchmarks``. Other results are stored as they were
-printed, one CSV file a table in ``data``; ``tables.json`` names the command that prints each of
-them.
+Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl``, ``search.jsonl`` and
+``search_racing.jsonl``: their tables are computed by the functions of ``benchmarks``. Other results
+are stored as they were printed, one CSV file a table in ``data``; ``tables.json`` names the command
+that prints each of them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ NOT_KEPT = "Measured once; the script was not kept."
 OPTIMIZATION = "python benchmarks/optimization.py --tables"
 SUITES = "python benchmarks/suites.py --tables"
 SEARCH = "python benchmarks/search.py --tables"
+RACING = f"{SEARCH} --results docs/results/search_racing.jsonl"
 PEERS = ["random", "botorch_qlogei", "botorch_logcei", "optuna_gp", "bayes_opt"]
 ABLATIONS = [
     *("two_step", "two_step_eic", "two_step_any_plan", "two_step_always", "two_step_lr"),
@@ -135,9 +136,12 @@ def search_tables() -> dict[str, str]:
     runs = search.load(search.RESULTS)
     text = printed(lambda: search.print_tables(runs, list(search.PROBLEMS), search.MAIN))
     problems, ranks = (part for part in text.split("\n\n") if part.lstrip().startswith("|"))
+    raced = search.load(FOLDER / "search_racing.jsonl")
+    text = printed(lambda: search.print_racing(raced, list(search.PROBLEMS)))
     return {
         "search_problems": with_command(problems, SEARCH),
         "search_ranks": with_command(ranks, SEARCH),
+        "search_racing": with_command(text[text.index("|") :], RACING),
     }
 
 

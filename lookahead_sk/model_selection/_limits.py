@@ -33,6 +33,13 @@ class Limit:
         if math.isfinite(self.low):
             yield self.low - values, abs(self.low) or 1.0
 
+    def widened(self, violation: float) -> tuple[float, float]:
+        """The interval of values that exceed an end by at most so many parts of it."""
+        low, high = self.low, self.high
+        low -= violation * (abs(low) or 1.0) if math.isfinite(low) else 0.0
+        high += violation * (abs(high) or 1.0) if math.isfinite(high) else 0.0
+        return low, high
+
     def __str__(self) -> str:
         """The limit in words."""
         ends = [f"at least {self.low:g}"] * math.isfinite(self.low)

@@ -15,6 +15,7 @@ from lookahead_sk._validation import as_float_array, reject
 from lookahead_sk.metrics._tables import column_names, columns_of
 from lookahead_sk.optimization._space import Space
 
+N_EVALUATED = "n_splits_evaluated"
 _ACCEPTED = "the cv_results_ of a search, or None"
 # As NumPy writes its numbers in a dict: np.float64(0.1), np.str_('a'), np.True_.
 _NUMPY_CALL = re.compile(r"\bnp\.\w+\(([^()]*)\)")
@@ -64,7 +65,9 @@ def read_results(
         reject(name, f"results with the columns {missing}", known)
     names = space.names or ()
     candidates = [_read_candidate(params, names, name) for params in results["params"]]
-    return {**results, "params": _canonical(candidates, space, name)}
+    n_evaluated = results.get(N_EVALUATED, np.full(len(candidates), np.nan))  # NaN: on all splits
+    params = _canonical(candidates, space, name)
+    return {**results, "params": params, N_EVALUATED: n_evaluated}
 
 
 def _read_candidate(params: Any, names: Sequence[str], name: str) -> dict[str, Any]:
@@ -122,10 +125,15 @@ def check_columns(
         as_float_array(results[key], f"{name}[{key!r}]", ndim=1)
 
 
-def prepend(earlier: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    """Earlier rows, then new ones; only columns of the new search, ranks over all rows."""
+def counts(column: Any, n_splits: int) -> Any:
+    """Splits on which earlier candidates were evaluated, as int."""
+    known = as_float_array(column, f"initial_results[{N_EVALUATED!r}]", ndim=1)
+    return np.where(np.isnan(known), n_splits, known).astype(np.int64)
+
+
+def prepend(earlier: Mapping[str, Any], results: dict[str, Any], n_splits: int) -> dict[str, Any]:
+    """Earlier rows, then new ones; only columns of the new search, ranks are left to the caller."""
     params = [*map(dict, earlier["params"]), *results["params"]]
-    ranks = [key for key in results if key.startswith("rank_test_")]
     is_number = [k for k in results if k != "params" and not k.startswith(("param_", "rank_"))]
     check_columns(earlier, is_number)
     joined: dict[str, Any] = {}
@@ -134,13 +142,13 @@ def prepend(earlier: Mapping[str, Any], results: dict[str, Any]) -> dict[str, An
             joined[key] = params
         elif key.startswith("param_"):
             joined[key] = _masked_column(params, key.removeprefix("param_"))
+        elif key == N_EVALUATED:
+            joined[key] = np.concatenate([counts(earlier[key], n_splits), column])
         elif key in is_number:
             old = as_float_array(earlier[key], f"initial_results[{key!r}]")
             joined[key] = np.concatenate([old, np.asarray(column)])
         else:
             joined[key] = column
-    for key in ranks:
-        joined[key] = _rank(joined[key.replace("rank_", "mean_", 1)])
     return joined
 
 
@@ -155,9 +163,11 @@ def _masked_column(params: Sequence[Mapping[str, Any]], name: str) -> Any:
     return column
 
 
-def _rank(mean: Any) -> Any:
-    """As scikit-learn ranks: the largest is 1, NaN ties with the worst."""
+def rank(mean: Any, is_complete: Any) -> Any:
+    """As scikit-learn ranks: the largest is 1, NaN ties with the worst; the complete come first."""
     if np.isnan(mean).all():
         return np.ones(len(mean), dtype=np.int32)
+    span = np.nanmax(mean) - np.nanmin(mean) + 1
+    mean = np.where(is_complete, mean, mean - span)
     filled = np.where(np.isnan(mean), np.nanmin(mean) - 1, mean)
     return rankdata(-filled, method="min").astype(np.int32, copy=False)
