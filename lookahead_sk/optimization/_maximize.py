@@ -68,7 +68,7 @@ def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[T
     value = problem.log_eic(pool)
     order = _spread(pool, value, options.n_restarts)
     if problem.region is None:
-        points, _ = ascend(problem.log_eic, pool[order], problem.is_free)
+        points, _ = ascend(problem.log_eic, pool[order], problem.is_free(pool[order]))
     else:
         points, _ = ascend_within(problem.log_eic, pool[order], problem.region)
     points = problem.allowed(problem.snap(torch.cat([points, pool[order[:1]]])))
@@ -267,7 +267,7 @@ def _climb(
     x = starts.clone()
     first, second = torch.zeros_like(x), torch.zeros_like(x)
     tail, n_tail = torch.zeros_like(x), 0
-    n_outputs = len(candidates.mean)
+    n_outputs, is_free = len(candidates.mean), problem.is_free(starts)
     for t in range(1, options.max_iter + 1):
         uniform = sobol_uniform(options.n_fantasies, n_outputs * x.shape[1], seed + 31 * t, x)
         _, gradient = ESTIMATORS[options.estimator](
@@ -278,7 +278,7 @@ def _climb(
             problem.incumbent,
             shift,
         )
-        gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0) * problem.is_free
+        gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0) * is_free
         first = 0.8 * first + 0.2 * gradient
         second = 0.95 * second + 0.05 * gradient.square()
         size = 0.04 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * t / options.max_iter)))

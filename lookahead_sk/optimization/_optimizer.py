@@ -53,6 +53,7 @@ from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState, check_outputs
 from lookahead_sk.optimization._space import (
     Space,
+    is_named,
     make_space,
     spanned_box,
 )
@@ -484,8 +485,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """
         self._check_parameters()
         # The data are replaced, so that all parameters may have changed.
-        is_named = hasattr(self.bounds, "items")
-        if not is_named:
+        if not is_named(self.bounds):
             if y is None:
                 raise ValueError(
                     "This TwoStepConstrainedBO estimator requires y to be passed, "
@@ -804,7 +804,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         space = make_space(self.bounds)
         if space.key == state.space.key:
             return state
-        if space.names != state.space.names or space.n_features != state.space.n_features:
+        if space.layout != state.space.layout:
             hint = "Tell the data to another optimiser, or replace them by fit."
             reject("bounds", "of the same variables as at the first ask", self.bounds, hint=hint)
         check_kernel(self.kernel, space.n_unit)
@@ -832,9 +832,10 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """Where points may be asked for."""
         if fixed is not None and not isinstance(fixed, Mapping):
             reject("fixed", "a mapping of variables to values, or None", fixed, kind=TypeError)
-        held = state.space.encode_fixed(fixed) if fixed else None
+        space = state.space.holding(fixed) if fixed else state.space
+        held = space.encode_fixed(fixed) if fixed else None
         points = np.concatenate([state.unit, state.pending])
-        return make_region(state.space, state.known, held, points, state.seed)
+        return make_region(space, state.known, held, points, state.seed)
 
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
@@ -943,7 +944,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return max(0, min(q, self._design_size(state) - n_known))
 
     def _design_size(self, state: RunState) -> int:
-        return self.n_initial or max(5, state.space.n_features + 1)
+        space = state.space
+        return self.n_initial or max(5, space.n_features + 1, space.n_branches)
 
     def _warn_of_a_small_budget(self, state: RunState, remaining: int | None) -> None:
         if remaining is None:
