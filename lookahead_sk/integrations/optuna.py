@@ -28,6 +28,7 @@ except ImportError as error:
 
 from lookahead_sk._files import SENSELESS
 from lookahead_sk._validation import Words, check_choice, check_int, reject
+from lookahead_sk.integrations._optuna_branches import ConditionalDistributions, learn_branches
 from lookahead_sk.integrations._optuna_space import (
     has_too_many_integers,
     is_inside,
@@ -37,11 +38,11 @@ from lookahead_sk.integrations._optuna_space import (
     to_point,
 )
 from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._design import design_points
 from lookahead_sk.optimization._dimensions import LARGEST_WHOLE, MOST_CHOICES
 from lookahead_sk.optimization._first_points import make_region
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._known_constraints import read_known_constraints
-from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._problem import NEIGHBOURHOOD
 from lookahead_sk.optimization._run_state import describe_starts, restore_starts
 from lookahead_sk.optimization._space import make_space
@@ -196,7 +197,9 @@ class TwoStepConstrainedSampler(BaseSampler):
         dict
             Their distributions, by name.
         """
-        return modelled(self._search_space.calculate(study))
+        branches = learn_branches(_completed(study))
+        shared = self._search_space.calculate(study)
+        return modelled(shared if branches is None else branches)
 
     def sample_independent(
         self,
@@ -232,13 +235,14 @@ class TwoStepConstrainedSampler(BaseSampler):
         """Say once why a parameter is not modelled, unless there is nothing to model yet."""
         if name in self._announced:
             return
-        completed = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
-        if not completed:
+        completed = _completed(study)
+        known = [t.distributions[name] for t in completed if name in t.distributions]
+        branches = learn_branches(completed)
+        if not known or (branches is not None and name in modelled(branches)):
             return
         self._announced.add(name)
-        known = [t.distributions[name] for t in completed if name in t.distributions]
         if len(known) < len(completed):
-            reason = "is missing in some completed trials"
+            reason = "is missing in some completed trials, and no other parameter says in which"
         elif has_too_many_integers(distribution):
             reason = f"has integers larger than {LARGEST_WHOLE}"
         elif all(d == distribution for d in known):
@@ -341,8 +345,7 @@ class TwoStepConstrainedSampler(BaseSampler):
         region = make_region(space, formulas, None, known, _mix(self._seed, 0))
         numbers = [number, *range(_FIRST_SPARE + number, _FIRST_SPARE + number + _MOST_SPARE)]
         for n in numbers:
-            uniform = sobol_uniform(n + 1, space.n_unit, _mix(self._seed, 0))[n:]
-            unit = space.snap(uniform.numpy())
+            unit = space.snap(design_points(space, n, n + 1, _mix(self._seed, 0)))
             if not region.is_allowed(unit)[0]:
                 continue
             if not (space.distance(known, unit[0]) < _EQUAL).any():
@@ -385,7 +388,7 @@ class _Known:
                 points.append(to_point(trial.params, search_space))
                 rows.append(row)
         self.points = points
-        self.identity = {"parameters": [*search_space], "constraints": self.constraints}
+        self.identity = {"parameters": _names_of(search_space), "constraints": self.constraints}
         self.outputs = np.array(rows, dtype=float).reshape(-1, 1 + len(self.constraints))
         self.outputs[~np.isfinite(self.outputs).all(axis=1)] = np.nan
         self.has_data = bool(np.isfinite(self.outputs).all(axis=1).any())
@@ -424,6 +427,20 @@ def _mix(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
 
 
+def _completed(study: Study) -> list[FrozenTrial]:
+    return study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
+
+
+def _names_of(search_space: Mapping[str, BaseDistribution]) -> list[Any]:
+    """What says, as JSON, whether two search spaces have the same coordinates."""
+    if not isinstance(search_space, ConditionalDistributions):
+        return [*search_space]
+    return [
+        [[name, *branch.values.get(name, ())] for name in branch.distributions]
+        for branch in search_space.branches
+    ]
+
+
 def _others(
     study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
 ) -> list[FrozenTrial]:
@@ -448,7 +465,11 @@ def _publish(
     search_space: Mapping[str, BaseDistribution],
 ) -> None:
     """Let other workers know a proposal before the objective function has asked for it."""
-    internal = {name: d.to_internal_repr(params[name]) for name, d in search_space.items()}
+    internal = {
+        name: d.to_internal_repr(params[name])
+        for name, d in search_space.items()
+        if name in params
+    }
     _write(study, trial, _PARAMS_KEY, internal)
 
 

@@ -107,7 +107,7 @@ class ChoiceIndex:
             self._lenient.setdefault(lenient_key(choice), place)
             if key[0] == "number":
                 self._numbers.append((float(choice), place))
-            if key[0] in ("object", "identity"):
+            if key[0] in ("object", "identity") and not _ADDRESS.search(repr(choice)):
                 self._described.setdefault(repr(choice), place)
 
     def find(self, value: Any) -> int | None:
