@@ -130,7 +130,8 @@ def _find_deciders(seen: Sequence[_Seen]) -> list[str]:
     One after the other, that which leaves the fewest trials undecided, of equal ones the one that
     the objective function asks for first: a parameter decides what is asked for after it.
     """
-    candidates = list(dict.fromkeys(name for one in seen for name in one.internal))
+    names = dict.fromkeys(name for one in seen for name in one.internal)
+    candidates = [name for name in names if _may_decide(seen, name)]
     chosen: list[str] = []
     while len(chosen) < _MOST_DECIDERS:
         rest = [name for name in candidates if name not in chosen]
@@ -141,6 +142,20 @@ def _find_deciders(seen: Sequence[_Seen]) -> list[str]:
         if min(n_left) == 0:
             return chosen
     return []
+
+
+def _may_decide(seen: Sequence[_Seen], name: str) -> bool:
+    """Whether a parameter always has one distribution, and its values are not all different.
+
+    Numbers that are all different tell any two trials apart, whatever decides.
+    """
+    first, *others = [one for one in seen if name in one.internal]
+    distribution = first.signature[name]
+    if any(other.signature[name] != distribution for other in others):
+        return False
+    n_values = len({one.internal[name] for one in (first, *others)})
+    is_repeated = 2 * n_values <= 1 + len(others)
+    return is_repeated or isinstance(distribution, CategoricalDistribution)
 
 
 def _n_undecided(seen: Sequence[_Seen], deciders: Sequence[str]) -> int:

@@ -77,7 +77,7 @@ class Space:
 
     def is_free(self, unit: FloatArray) -> BoolArray:
         """Which coordinates of unit points (..., n_unit) may move freely, of that shape."""
-        return np.broadcast_to(self.is_continuous, unit.shape)
+        return np.broadcast_to(self.is_continuous, unit.shape).copy()
 
     def shares_branch(self, unit: FloatArray, point: FloatArray) -> BoolArray:
         """Which unit points (n, n_unit) have the variables of one (n_unit,), (n,)."""
