@@ -249,8 +249,9 @@ class ConditionalSpace(Space):
     def _all_points_of(self, b: int) -> FloatArray:
         places = list(self.branches[b].places.values())
         columns = [self.dimensions[j].all_values() for j in places]
-        index = np.indices([len(column) for column in columns]).reshape(len(columns), -1)
-        unit = np.tile(self._middle, (round(self._n_values_of(b)), 1))
+        n = round(self._n_values_of(b))
+        index = np.indices([len(column) for column in columns]).reshape(len(columns), n)
+        unit = np.tile(self._middle, (n, 1))
         unit[:, b] = 1.0
         for j, column, i in zip(places, columns, index, strict=True):
             unit[:, self._slices[j]] = column[i]
@@ -309,13 +310,13 @@ class ConditionalSpace(Space):
         return points
 
     def _without_missing(self, point: Mapping[str, Any]) -> Mapping[str, Any]:
-        for branch in self.branches:
+        for b, branch in enumerate(self.branches):
             rest = [value for name, value in point.items() if name not in branch.names]
             if all(map(_is_missing, rest)):
                 own = {name: point[name] for name in branch.names if name in point}
-                if branch.takes(own):
+                if len(own) == len(branch.names) and self._has(b, own):
                     return own
-        return point
+        return {name: value for name, value in point.items() if not _is_missing(value)}
 
     def _branches_of(self, points: Sequence[Mapping[str, Any]]) -> IntArray:
         """The branch of each point, or raise for a point of none."""

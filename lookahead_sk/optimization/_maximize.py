@@ -43,6 +43,8 @@ from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 _BLOCK = 4_000_000
 # Exploit steps begin where EIC with so much smaller standard deviations is largest.
 _EXPLOIT_STD_FACTOR, _N_EXPLOIT_STARTS = 0.1, 2
+# Among branches: what an exploit step must promise, in parts of the largest EIC.
+_LEAST_SHARE = 0.1
 
 
 def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[Tensor, Tensor]:
@@ -185,8 +187,24 @@ def exploit_step(
     Returns
     -------
     ExploitStep or None
-        The step; None if no model expects anything better than the best.
+        The step; None if no model expects anything better than the best, or, among several
+        branches, if it promises next to nothing beside EIC's maximiser.
     """
+    step = _find_exploit_step(problem, options, seed, trust_region)
+    if step is None or problem.shares_branch is None:
+        return step
+    point = torch.as_tensor(step.point).to(problem.posterior.x).unsqueeze(0)
+    with torch.no_grad():
+        expected = float(moments(problem.posterior, point).mean[0, 0])
+    _, log_eic = maximize_eic(problem, options, seed)
+    is_polish = (problem.incumbent or 0.0) - expected < _LEAST_SHARE * math.exp(float(log_eic[0]))
+    return None if is_polish else step
+
+
+def _find_exploit_step(
+    problem: Problem, options: SearchOptions, seed: int, trust_region: TrustRegion
+) -> ExploitStep | None:
+    """The exploit step, whatever it promises."""
     radius = trust_region.radius
     if trust_region.is_local and (step := find_local_step(problem, radius)) is not None:
         return step

@@ -72,10 +72,6 @@ class SearchOptions:
     exploit: bool = True
 
 
-def _is_one_branch(points: Tensor, one: Tensor) -> Tensor:
-    return torch.ones(len(points), dtype=torch.bool, device=points.device)
-
-
 @dataclass(frozen=True)
 class Problem:
     """What is maximised: a posterior, its incumbent, and which points are legal."""
@@ -92,8 +88,8 @@ class Problem:
     std_factor: float = 1.0  # factor of the standard deviations in EIC
     region: Region | None = None  # that of known constraints, which all points must be in
     evaluated: Evaluated | None = None  # where they are exact and one is feasible
-    # Which points (P, d) have the variables of another one (d,), (P,).
-    shares_branch: Callable[[Tensor, Tensor], Tensor] = _is_one_branch
+    # In a space of branches: which points (P, d) have the variables of another one (d,), (P,).
+    shares_branch: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def log_eic(self, points: Tensor) -> Tensor:
         """Log constrained expected improvement of points (P, d), (P,)."""
@@ -211,7 +207,7 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
         anchor=torch.as_tensor(anchor).to(x),
         snap=snap,
         is_free=is_free,
-        shares_branch=shares_branch,
+        shares_branch=shares_branch if len(state.space.name_sets) > 1 else None,
         # What is known exactly gains nothing from a second evaluation.
         known=x if exact else None,
         all_points=all_points,
