@@ -1,8 +1,8 @@
 """The structure of a conditional search space, learned from which parameters trials have had.
 
-An objective function of Optuna says nothing of the space before it is run. Parameters that only some
-trials have depend on the values of others, mostly on a category: ``clf`` decides whether there is a
-``max_depth``. A few deciding parameters are looked for whose values say which others a trial has.
+An objective function of Optuna says nothing of the space before it is run. Parameters that only
+some trials have depend on the values of others, mostly on a category: ``clf`` decides whether there
+is a ``max_depth``. A few deciding parameters are looked for whose values say which others there are.
 Trials of one set of parameters are a branch; values that no trial has had yet are branches of which
 only the parameters are known that all trials share.
 """
@@ -204,7 +204,8 @@ def _unseen_branches(seen: Sequence[_Seen], deciders: Sequence[str]) -> list[Bra
         for choice in itertools.product(*(values[name] for name in names)):
             pairs = tuple(zip(names, choice, strict=True))
             if pairs not in had_together:
-                found.append(_shared(own, {name: (v,) for name, v in pairs}))
+                single: Values = {name: (v,) for name, v in pairs}
+                found.append(_shared(own, single))
     return found
 
 
@@ -217,7 +218,5 @@ def _values_of(seen: Sequence[_Seen], deciders: Sequence[str]) -> Values:
 def _shared(seen: Sequence[_Seen], values: Values) -> Branch:
     """The branch of the parameters that some trials have in common."""
     first, *others = [one.signature for one in seen]
-    common = {
-        name: d for name, d in first.items() if all(other.get(name) == d for other in others)
-    }
+    common = {name: d for name, d in first.items() if all(other.get(name) == d for other in others)}
     return Branch(common, {name: v for name, v in values.items() if name in common})

@@ -81,9 +81,10 @@ class TwoStepConstrainedSampler(BaseSampler):
         Whether a failed trial says that its parameters are bad. False ignores failed trials, as
         Optuna's own samplers do: right where trials fail because machines do.
     independent_sampler : optuna.samplers.BaseSampler, default=None
-        For the first trial, and for parameters that are not modelled: those that not all trials
-        have, as in conditional search spaces, or have with one distribution, and lists of more
-        than 250 choices together. A warning names them. None: `optuna.samplers.RandomSampler`.
+        For the first trial, for parameters that no trial has had yet, and for those that are not
+        modelled: that only some trials have, or have with other distributions, without a parameter
+        that decides it, and lists of more than 250 choices together. A warning names them. None:
+        `optuna.samplers.RandomSampler`.
 
     See Also
     --------
@@ -91,8 +92,11 @@ class TwoStepConstrainedSampler(BaseSampler):
 
     Notes
     -----
-    The model covers the parameters that all completed trials have with the same distribution. Its
-    fit begins where that of the latest trial has ended, as in asks and tells of one optimiser.
+    The model covers the parameters that all completed trials have with the same distribution, and
+    conditional ones: where up to three categories, or integers of up to 20 values, say which
+    parameters a trial has, trials are branches of one space, as for a list of mappings in
+    `TwoStepConstrainedBO`. This is learned from completed trials. The model's fit begins where that
+    of the latest trial has ended, as in asks and tells of one optimiser.
     Trials that other workers run at the moment are taken into account: their points are expected to
     give what the model predicts. The trial of a worker that was killed stays "running" in the study
     until it is marked as failed; until then it only keeps new trials away from its own point.
@@ -183,7 +187,7 @@ class TwoStepConstrainedSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """The parameters that all completed trials have with the same distribution.
+        """The parameters that are modelled: shared by all completed trials, or of a branch.
 
         Parameters
         ----------
@@ -466,9 +470,7 @@ def _publish(
 ) -> None:
     """Let other workers know a proposal before the objective function has asked for it."""
     internal = {
-        name: d.to_internal_repr(params[name])
-        for name, d in search_space.items()
-        if name in params
+        name: d.to_internal_repr(params[name]) for name, d in search_space.items() if name in params
     }
     _write(study, trial, _PARAMS_KEY, internal)
 

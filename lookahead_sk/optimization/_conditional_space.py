@@ -337,8 +337,11 @@ class ConditionalSpace(Space):
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is np.ma.masked or type(value).__name__ == "NAType" or (
-        isinstance(value, float | np.floating) and math.isnan(value)
+    return (
+        value is None
+        or value is np.ma.masked
+        or type(value).__name__ == "NAType"
+        or (isinstance(value, float | np.floating) and math.isnan(value))
     )
 
 

@@ -80,11 +80,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    bounds : array-like of shape (d, 2) or mapping, default=None
+    bounds : array-like of shape (d, 2), mapping or list of mappings, default=None
         Box of the search; or names mapped to ``(low, high)``, a frozen `scipy.stats` distribution
         (``loguniform`` is searched on a log scale, ``randint`` gives integers), a ``range`` or
         growing numbers (of an array, or three and more of a list: ordered, on a log scale where
         their ratios vary less than their differences), or a list of choices; then points are dicts.
+        A list of such mappings is a space of branches: a point has the variables of one of them.
         None: the box spanned by the points given to `fit`. Bounds
         may change during a run: data outside of new bounds teach the model, and are not feasible.
     n_constraints : int, default=0
@@ -119,7 +120,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     exploit : bool, default=True
         Whether exploit steps take turns with the acquisition.
     n_initial : int, default=None
-        Size of the initial Sobol design; None: ``max(5, d + 1)``.
+        Size of the initial Sobol design, dealt to the branches in turn; None: ``max(5, d + 1)``,
+        and no less than one for each branch.
     n_fantasies : int, default=32
         Fantasies (imagined outcomes) a step of the ascent; the final comparison uses more.
     n_restarts : int, default=6
@@ -160,7 +162,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     seed_ : int
         Seed of design and acquisition, drawn from ``random_state``.
     n_features_in_ : int
-        Number of variables d.
+        Number of variables d; in a space of branches that of all of them, constants left out, and
+        one for the branch.
     n_iter_ : int
         Iterations that `fit` needed for the surrogate's hyper-parameters.
 
@@ -179,6 +182,11 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     1e-9 of the largest sum that a row can take. Points that are told may violate them: they teach
     the model, and are not feasible if they miss one by more than 1e-6 (in the units of a callable;
     for linear rows, of the largest sum).
+
+    In a space of branches, a variable that branches have with the same range is one coordinate of
+    the model, and what a point does not have is held in the middle of the cube. There
+    ``known_constraints`` are callables, which get each point with its own variables, and ``fixed``
+    leaves the branches that take the values together.
 
     References
     ----------

@@ -91,7 +91,7 @@ def test_earlier_results_of_branches_go_on_also_those_of_a_randomized_search():
 
 def test_a_file_keeps_estimators_by_what_describes_them(tmp_path):
     path = tmp_path / "results.jsonl"
-    search(n_iter=5, results_file=path).fit(*DATA)
+    search(n_iter=6, results_file=path).fit(*DATA)
     again = search(n_iter=8, results_file=path).fit(*DATA)
     assert len(again.cv_results_["params"]) == len(path.read_text().splitlines()) == 8
     models = [p.get("model", LINEAR) for p in again.cv_results_["params"]]
