@@ -2,7 +2,7 @@
 
 An objective function of Optuna says nothing of the space before it is run. Parameters that only
 some trials have depend on the values of others, mostly on a category: ``clf`` decides whether there
-is a ``max_depth``. A few deciding parameters are looked for whose values say which others there are.
+is a ``max_depth``. A few deciding parameters are looked for whose values say which.
 Trials of one set of parameters are a branch; values that no trial has had yet are branches of which
 only the parameters are known that all trials share.
 """
@@ -175,7 +175,8 @@ def _known_branches(seen: Sequence[_Seen], deciders: Sequence[str]) -> list[Bran
     """A branch for each combination of values, or for each set of parameters that one decides."""
     found: list[Branch] = []
     for combination, group in _grouped(seen, deciders).items():
-        signature, values = group[0].signature, {name: (v,) for name, v in combination}
+        signature = group[0].signature
+        values: Values = {name: (v,) for name, v in combination}
         same = [b for b in found if b.distributions == signature and len(deciders) == 1]
         if same and values:
             ((name, before),) = same[0].values.items()
