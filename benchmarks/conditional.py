@@ -208,7 +208,8 @@ def main() -> None:
     args = parser.parse_args()
     if not args.tables:
         run_missing(args.results, args.problems, args.methods, args.seeds)
-    print_tables(load(args.results), args.problems, args.methods)
+    methods = [m for m in METHODS if m in args.methods or m == REFERENCE]
+    print_tables(load(args.results), args.problems, methods)
 
 
 if __name__ == "__main__":
