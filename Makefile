@@ -78,6 +78,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/optimization.py
 	$(BIN)/python benchmarks/suites.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/conditional.py
 
 # One GPU, ten minutes, nothing is downloaded: LOOKAHEAD_SK_DATA names the data, SMOLLM2 the folder
 # or the GGUF of the causal backbone.

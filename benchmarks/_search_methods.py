@@ -75,7 +75,7 @@ def _search(kind: Any, problem: SearchProblem, seed: int, budget: int, **options
     common = {"n_iter": budget, "scoring": dict(problem.scoring), "cv": problem.cv}
     search = _timed(kind, clock)(
         problem.estimator,
-        dict(problem.space),
+        problem.space,
         refit=False,
         random_state=seed,
         **common,
@@ -117,8 +117,14 @@ def randomized(problem: SearchProblem, seed: int, budget: int) -> Outcome:
 
 def _suggest(trial: Any, space: Any) -> dict[str, Any]:
     """A point of scipy's distributions by Optuna's."""
+    if isinstance(space, list):
+        branches = [str(i) for i in range(len(space))]
+        return _suggest(trial, space[int(trial.suggest_categorical("branch", branches))])
     point = {}
     for name, spec in space.items():
+        if isinstance(spec, list) and len(spec) == 1:
+            point[name] = clone(spec[0], safe=False)
+            continue
         if isinstance(spec, list):
             point[name] = trial.suggest_categorical(name, spec)
             continue

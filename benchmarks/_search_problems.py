@@ -30,7 +30,7 @@ class SearchProblem:
     about: str
     load: Callable[..., Any]
     estimator: Any
-    space: Mapping[str, Any]
+    space: Mapping[str, Any] | list[Mapping[str, Any]]
     scoring: Mapping[str, Any]  # objective first
     limits: Mapping[str, tuple[float | None, float | None]]
     cv: Any

@@ -3,10 +3,10 @@
 ``python docs/results/make_tables.py`` writes one file a table into ``docs/results/tables``; the
 pages include these files. ``--check`` writes nothing and fails if one of them is out of date.
 
-Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl``, ``search.jsonl`` and
-``search_racing.jsonl``: their tables are computed by the functions of ``benchmarks``. Other results
-are stored as they were printed, one CSV file a table in ``data``; ``tables.json`` names the command
-that prints each of them.
+Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl``, ``search.jsonl``,
+``search_racing.jsonl`` and ``conditional.jsonl``: their tables are computed by the functions of
+``benchmarks``. Other results are stored as they were printed, one CSV file a table in ``data``;
+``tables.json`` names the command that prints each of them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ OPTIMIZATION = "python benchmarks/optimization.py --tables"
 SUITES = "python benchmarks/suites.py --tables"
 SEARCH = "python benchmarks/search.py --tables"
 RACING = f"{SEARCH} --results docs/results/search_racing.jsonl"
+CONDITIONAL = "python benchmarks/conditional.py --tables"
 PEERS = ["random", "botorch_qlogei", "botorch_logcei", "optuna_gp", "bayes_opt"]
 ABLATIONS = [
     *("two_step", "two_step_eic", "two_step_any_plan", "two_step_always", "two_step_lr"),
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of date")
     arguments = parser.parse_args()
     rendered = stored_tables() | optimization_tables() | search_tables() | suites_tables()
+    rendered |= conditional_tables()
     stale = [name for name, text in rendered.items() if text != read(name)]
     if arguments.check:
         if stale:
@@ -142,6 +144,20 @@ def search_tables() -> dict[str, str]:
         "search_problems": with_command(problems, SEARCH),
         "search_ranks": with_command(ranks, SEARCH),
         "search_racing": with_command(text[text.index("|") :], RACING),
+    }
+
+
+def conditional_tables() -> dict[str, str]:
+    """Tables of the runs in ``conditional.jsonl``."""
+    import conditional
+
+    runs = conditional.load(conditional.RESULTS)
+    methods = list(conditional.METHODS)
+    text = printed(lambda: conditional.print_tables(runs, list(conditional.PROBLEMS), methods))
+    scores, differences, _ = (p for p in text.split("\n\n") if p.lstrip().startswith("|"))
+    return {
+        "conditional_scores": with_command(scores, CONDITIONAL),
+        "conditional_differences": with_command(differences, CONDITIONAL),
     }
 
 

@@ -113,13 +113,16 @@ class AcquisitionDisplay:
         Raises
         ------
         ValueError
-            If there are no data, a feature does not exist, is categorical or given twice, or
-            ``fixed`` is no point of the space.
+            If there are no data, the space is a list of mappings, a feature does not exist, is
+            categorical or given twice, or ``fixed`` is no point of the space.
         """
         estimator = optimizer_of(estimator)
         check_is_fitted(estimator)
         check_int(grid_resolution, "grid_resolution", 2)
         space = estimator.space_
+        if len(space.name_sets) > 1:
+            accepted = "an optimiser of a box or of one mapping, not of a list of mappings"
+            reject("estimator", accepted, estimator)
         columns = [_position(space, feature) for feature in features]
         if len(columns) not in (1, 2) or len(set(columns)) != len(columns):
             reject("features", "one or two different variables", list(features))

@@ -16,19 +16,36 @@ from optuna.distributions import (
 from scipy.stats import loguniform, randint, rv_discrete
 
 from lookahead_sk._typing import FloatArray
+from lookahead_sk.integrations._optuna_branches import Branch, ConditionalDistributions
 from lookahead_sk.optimization._dimensions import LARGEST_WHOLE, MOST_CHOICES
 
 _LARGEST_TABLE = 2**16
 Distributions = Mapping[str, BaseDistribution]
 
 
-def to_bounds(distributions: Distributions) -> dict[str, Any]:
+def to_bounds(distributions: Distributions) -> Any:
     """The search space in the language of `TwoStepConstrainedBO`.
 
     Steps become integers, categories their positions, and integers on a log scale a lattice, which
-    leaves out some of the large ones where there are too many for a table.
+    leaves out some of the large ones where there are too many for a table. Branches become a list.
     """
+    if isinstance(distributions, ConditionalDistributions):
+        return [_bounds_of(branch) for branch in distributions.branches]
     return {name: _bound(distribution) for name, distribution in distributions.items()}
+
+
+def _bounds_of(branch: Branch) -> dict[str, Any]:
+    return {
+        name: _coordinates(branch, name) if name in branch.values else _bound(distribution)
+        for name, distribution in branch.distributions.items()
+    }
+
+
+def _coordinates(branch: Branch, name: str) -> list[Any]:
+    """What the values of a deciding parameter are as coordinates."""
+    distribution = branch.distributions[name]
+    values = (distribution.to_external_repr(v) for v in branch.values[name])
+    return [_coordinate(value, distribution) for value in values]
 
 
 def _bound(distribution: BaseDistribution) -> Any:
@@ -65,6 +82,8 @@ def _log_integers(low: int, high: int) -> Any:
 
 def modelled(distributions: Distributions) -> dict[str, BaseDistribution]:
     """Those that can take part in the model: no constants, and neither too many values."""
+    if isinstance(distributions, ConditionalDistributions):
+        return distributions.keeping(modelled(dict(distributions)))
     kept, n_choices = {}, 0
     for name, distribution in distributions.items():
         if distribution.single() or has_too_many_integers(distribution):
@@ -86,6 +105,9 @@ def has_too_many_integers(distribution: Any) -> bool:
 
 def to_point(params: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:
     """A trial's parameters as a point."""
+    if isinstance(distributions, ConditionalDistributions):
+        branch = distributions.branch_of(params)
+        distributions = {} if branch is None else branch.distributions
     return {name: _coordinate(params[name], d) for name, d in distributions.items()}
 
 
@@ -102,7 +124,18 @@ def _coordinate(value: Any, distribution: Any) -> Any:
 
 def to_params(point: Mapping[str, Any], distributions: Distributions) -> dict[str, Any]:
     """A point as a trial's parameters."""
+    if isinstance(distributions, ConditionalDistributions):
+        distributions = _branch_of_point(point, distributions).distributions
     return {name: _value(point[name], d) for name, d in distributions.items()}
+
+
+def _branch_of_point(point: Mapping[str, Any], distributions: ConditionalDistributions) -> Branch:
+    for branch in distributions.branches:
+        if set(point) == set(branch.distributions) and all(
+            point[name] in _coordinates(branch, name) for name in branch.values
+        ):
+            return branch
+    raise ValueError(f"point must be one of the search space; got {dict(point)!r}.")
 
 
 def _value(coordinate: Any, distribution: Any) -> Any:
@@ -117,6 +150,8 @@ def _value(coordinate: Any, distribution: Any) -> Any:
 
 def is_inside(params: Mapping[str, Any], distributions: Distributions) -> bool:
     """Whether all parameters are there and legal."""
+    if isinstance(distributions, ConditionalDistributions):
+        return distributions.branch_of(params) is not None
     return all(
         name in params and d._contains(d.to_internal_repr(params[name]))
         for name, d in distributions.items()

@@ -28,6 +28,7 @@ except ImportError as error:
 
 from lookahead_sk._files import SENSELESS
 from lookahead_sk._validation import Words, check_choice, check_int, reject
+from lookahead_sk.integrations._optuna_branches import ConditionalDistributions, learn_branches
 from lookahead_sk.integrations._optuna_space import (
     has_too_many_integers,
     is_inside,
@@ -37,11 +38,11 @@ from lookahead_sk.integrations._optuna_space import (
     to_point,
 )
 from lookahead_sk.optimization import TwoStepConstrainedBO
+from lookahead_sk.optimization._design import design_points
 from lookahead_sk.optimization._dimensions import LARGEST_WHOLE, MOST_CHOICES
 from lookahead_sk.optimization._first_points import make_region
 from lookahead_sk.optimization._kernel_conversion import kernels_to_try
 from lookahead_sk.optimization._known_constraints import read_known_constraints
-from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._problem import NEIGHBOURHOOD
 from lookahead_sk.optimization._run_state import describe_starts, restore_starts
 from lookahead_sk.optimization._space import make_space
@@ -80,9 +81,10 @@ class TwoStepConstrainedSampler(BaseSampler):
         Whether a failed trial says that its parameters are bad. False ignores failed trials, as
         Optuna's own samplers do: right where trials fail because machines do.
     independent_sampler : optuna.samplers.BaseSampler, default=None
-        For the first trial, and for parameters that are not modelled: those that not all trials
-        have, as in conditional search spaces, or have with one distribution, and lists of more
-        than 250 choices together. A warning names them. None: `optuna.samplers.RandomSampler`.
+        For the first trial, for parameters that no trial has had yet, and for those that are not
+        modelled: that only some trials have, or have with other distributions, without a parameter
+        that decides it, and lists of more than 250 choices together. A warning names them. None:
+        `optuna.samplers.RandomSampler`.
 
     See Also
     --------
@@ -90,8 +92,11 @@ class TwoStepConstrainedSampler(BaseSampler):
 
     Notes
     -----
-    The model covers the parameters that all completed trials have with the same distribution. Its
-    fit begins where that of the latest trial has ended, as in asks and tells of one optimiser.
+    The model covers the parameters that all completed trials have with the same distribution, and
+    conditional ones: where up to three categories, or integers of up to 20 values, say which
+    parameters a trial has, trials are branches of one space, as for a list of mappings in
+    `TwoStepConstrainedBO`. This is learned from completed trials. The model's fit begins where that
+    of the latest trial has ended, as in asks and tells of one optimiser.
     Trials that other workers run at the moment are taken into account: their points are expected to
     give what the model predicts. The trial of a worker that was killed stays "running" in the study
     until it is marked as failed; until then it only keeps new trials away from its own point.
@@ -182,7 +187,7 @@ class TwoStepConstrainedSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """The parameters that all completed trials have with the same distribution.
+        """The parameters that are modelled: shared by all completed trials, or of a branch.
 
         Parameters
         ----------
@@ -196,7 +201,9 @@ class TwoStepConstrainedSampler(BaseSampler):
         dict
             Their distributions, by name.
         """
-        return modelled(self._search_space.calculate(study))
+        branches = learn_branches(_completed(study))
+        shared = self._search_space.calculate(study)
+        return modelled(shared if branches is None else branches)
 
     def sample_independent(
         self,
@@ -232,13 +239,14 @@ class TwoStepConstrainedSampler(BaseSampler):
         """Say once why a parameter is not modelled, unless there is nothing to model yet."""
         if name in self._announced:
             return
-        completed = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
-        if not completed:
+        completed = _completed(study)
+        known = [t.distributions[name] for t in completed if name in t.distributions]
+        branches = learn_branches(completed)
+        if not known or (branches is not None and name in modelled(branches)):
             return
         self._announced.add(name)
-        known = [t.distributions[name] for t in completed if name in t.distributions]
         if len(known) < len(completed):
-            reason = "is missing in some completed trials"
+            reason = "is missing in some completed trials, and no other parameter says in which"
         elif has_too_many_integers(distribution):
             reason = f"has integers larger than {LARGEST_WHOLE}"
         elif all(d == distribution for d in known):
@@ -341,8 +349,7 @@ class TwoStepConstrainedSampler(BaseSampler):
         region = make_region(space, formulas, None, known, _mix(self._seed, 0))
         numbers = [number, *range(_FIRST_SPARE + number, _FIRST_SPARE + number + _MOST_SPARE)]
         for n in numbers:
-            uniform = sobol_uniform(n + 1, space.n_unit, _mix(self._seed, 0))[n:]
-            unit = space.snap(uniform.numpy())
+            unit = space.snap(design_points(space, n, n + 1, _mix(self._seed, 0)))
             if not region.is_allowed(unit)[0]:
                 continue
             if not (space.distance(known, unit[0]) < _EQUAL).any():
@@ -385,7 +392,7 @@ class _Known:
                 points.append(to_point(trial.params, search_space))
                 rows.append(row)
         self.points = points
-        self.identity = {"parameters": [*search_space], "constraints": self.constraints}
+        self.identity = {"parameters": _names_of(search_space), "constraints": self.constraints}
         self.outputs = np.array(rows, dtype=float).reshape(-1, 1 + len(self.constraints))
         self.outputs[~np.isfinite(self.outputs).all(axis=1)] = np.nan
         self.has_data = bool(np.isfinite(self.outputs).all(axis=1).any())
@@ -424,6 +431,20 @@ def _mix(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
 
 
+def _completed(study: Study) -> list[FrozenTrial]:
+    return study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
+
+
+def _names_of(search_space: Mapping[str, BaseDistribution]) -> list[Any]:
+    """What says, as JSON, whether two search spaces have the same coordinates."""
+    if not isinstance(search_space, ConditionalDistributions):
+        return [*search_space]
+    return [
+        [[name, *branch.values.get(name, ())] for name in branch.distributions]
+        for branch in search_space.branches
+    ]
+
+
 def _others(
     study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
 ) -> list[FrozenTrial]:
@@ -448,7 +469,9 @@ def _publish(
     search_space: Mapping[str, BaseDistribution],
 ) -> None:
     """Let other workers know a proposal before the objective function has asked for it."""
-    internal = {name: d.to_internal_repr(params[name]) for name, d in search_space.items()}
+    internal = {
+        name: d.to_internal_repr(params[name]) for name, d in search_space.items() if name in params
+    }
     _write(study, trial, _PARAMS_KEY, internal)
 
 

@@ -20,24 +20,37 @@ _MOST_CELLS = 4096
 _N_DRAWS = 256
 
 
-def read_distributions(distributions: Any) -> dict[str, Any]:
+def read_distributions(distributions: Any) -> Any:
     """``param_distributions`` as the optimiser's bounds, or raise."""
     name = "param_distributions"
-    if not isinstance(distributions, Mapping):
-        accepted = "one mapping of parameter to distribution or list"
+    accepted = "a mapping of parameter to distribution or list, or a list of such mappings"
+    bounds: Any
+    if isinstance(distributions, Mapping):
+        bounds = _read_mapping(distributions, name)
+    elif not isinstance(distributions, list | tuple):
         reject(name, accepted, distributions, kind=TypeError)
-    bounds = {}
-    for key, spec in distributions.items():
-        if isinstance(spec, tuple):
-            hint = "An interval is scipy.stats.uniform(low, high - low), choices are a list."
-            accepted = "a frozen scipy.stats distribution or a list"
-            reject(f"{name}[{key!r}]", accepted, spec, kind=TypeError, hint=hint)
-        bounds[str(key)] = spec
+    elif not distributions:
+        reject(name, accepted, distributions)
+    else:
+        for i, branch in enumerate(distributions):
+            if not isinstance(branch, Mapping):
+                reject(f"{name}[{i}]", "a mapping", branch, kind=TypeError)
+        bounds = [_read_mapping(b, f"{name}[{i}]") for i, b in enumerate(distributions)]
     try:
         make_space(bounds)
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("bounds", name, 1)) from None
     return bounds
+
+
+def _read_mapping(distributions: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    """One mapping as the optimiser's bounds, or raise."""
+    for key, spec in distributions.items():
+        if isinstance(spec, tuple):
+            hint = "An interval is scipy.stats.uniform(low, high - low), choices are a list."
+            accepted = "a frozen scipy.stats distribution or a list"
+            reject(f"{name}[{key!r}]", accepted, spec, kind=TypeError, hint=hint)
+    return {str(key): spec for key, spec in distributions.items()}
 
 
 class Proposals:

@@ -21,7 +21,7 @@ _NAME = "results_file"
 
 def check_writable(space: Space) -> None:
     """Raise unless every choice is known again after JSON."""
-    for name, dimension in zip(space.names or (), space.dimensions, strict=True):
+    for name, dimension in space.variables:
         if not isinstance(dimension, Categorical):
             continue
         for place, choice in enumerate(dimension.choices):
@@ -100,4 +100,4 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written")
+    return repr(value)  # an estimator, which `check_writable` has found to be known by it

@@ -45,10 +45,12 @@ class ConstrainedSearchCV(BaseSearchCV):
     ----------
     estimator : estimator object
         The estimator to tune; cloned for every fit.
-    param_distributions : dict
+    param_distributions : dict or list of dict
         Names of parameters mapped to frozen `scipy.stats` distributions of bounded support
         (``loguniform`` is searched on a log scale, ``randint`` gives integers), ranges or growing
-        numbers, which are ordered, or lists of choices; see `TwoStepConstrainedBO`.
+        numbers, which are ordered, or lists of choices; see `TwoStepConstrainedBO`. A list of such
+        dicts is a space of branches, such as one a model: a candidate has the parameters of one of
+        them. No two may have a candidate in common.
     objective : str, callable or None, default=None
         What is maximised: a metric of ``scoring``, the name of a scorer or a scorer; greater is
         better, as for all scorers. None: the only metric of ``scoring``.
@@ -68,7 +70,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         Candidates evaluated at once. Each batch is ``batch_size`` times the number of splits fits;
         more than 1 fills more workers, and plans with less knowledge.
     n_initial : int, default=None
-        Size of the initial design; None: ``max(5, n_parameters + 1)``.
+        Size of the initial design; None: ``max(5, n_parameters + 1)``, and no less than the number
+        of dicts.
     acquisition : {"two_step", "eic"}, default="two_step"
         How the next candidate is chosen, see `TwoStepConstrainedBO`.
     tol : float, default=None
@@ -90,7 +93,8 @@ class ConstrainedSearchCV(BaseSearchCV):
         File to which candidates are appended as they finish, JSON, one line each; with ``n_jobs``
         above 1 those of a batch, when all of it has finished. A search that was killed is continued
         by running it again: candidates in the file are taken over as those of ``initial_results``
-        are, and count towards ``n_iter``; one more is evaluated at least.
+        are, and count towards ``n_iter``; one more is evaluated at least. Estimators among the
+        choices are kept by their ``repr``.
     scoring : str, callable, list, tuple or dict, default=None
         Metrics to compute, as in `RandomizedSearchCV`; those that ``objective`` and ``constraints``
         name by a scorer are added.

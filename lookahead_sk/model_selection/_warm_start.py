@@ -63,14 +63,13 @@ def read_results(
     if missing:
         known = [key for key in results if key.startswith("mean_")]
         reject(name, f"results with the columns {missing}", known)
-    names = space.names or ()
-    candidates = [_read_candidate(params, names, name) for params in results["params"]]
+    candidates = [_read_candidate(p, space.name_sets, name) for p in results["params"]]
     n_evaluated = results.get(N_EVALUATED, np.full(len(candidates), np.nan))  # NaN: on all splits
     params = _canonical(candidates, space, name)
     return {**results, "params": params, N_EVALUATED: n_evaluated}
 
 
-def _read_candidate(params: Any, names: Sequence[str], name: str) -> dict[str, Any]:
+def _read_candidate(params: Any, names: Sequence[tuple[str, ...]], name: str) -> dict[str, Any]:
     if isinstance(params, str):
         text = params
         while (shorter := _NUMPY_BOOL.sub(r"\1", _NUMPY_CALL.sub(r"\1", text))) != text:
@@ -82,8 +81,9 @@ def _read_candidate(params: Any, names: Sequence[str], name: str) -> dict[str, A
             reject(name, "results whose params are dicts", params, hint=hint)
     if not isinstance(params, Mapping):
         reject(name, "results whose params are dicts", params, kind=TypeError)
-    if set(params) != set(names):
-        reject(name, f"results of the parameters {list(names)}", sorted(map(str, params)))
+    if not any(set(params) == set(own) for own in names):
+        accepted = " or ".join(str(list(own)) for own in dict.fromkeys(names))
+        reject(name, f"results of the parameters {accepted}", sorted(map(str, params)))
     return dict(params)
 
 
@@ -139,9 +139,11 @@ def prepend(earlier: Mapping[str, Any], results: dict[str, Any], n_splits: int) 
     joined: dict[str, Any] = {}
     for key, column in results.items():
         if key == "params":
+            for name in dict.fromkeys(name for candidate in params for name in candidate):
+                joined[f"param_{name}"] = _masked_column(params, name)
             joined[key] = params
         elif key.startswith("param_"):
-            joined[key] = _masked_column(params, key.removeprefix("param_"))
+            continue  # written with ``params``
         elif key == N_EVALUATED:
             joined[key] = np.concatenate([counts(earlier[key], n_splits), column])
         elif key in is_number:
@@ -153,12 +155,13 @@ def prepend(earlier: Mapping[str, Any], results: dict[str, Any], n_splits: int) 
 
 
 def _masked_column(params: Sequence[Mapping[str, Any]], name: str) -> Any:
-    """The values of a parameter as scikit-learn keeps them."""
-    values = [candidate[name] for candidate in params]
+    """The values of a parameter as scikit-learn keeps them, masked where it has none."""
+    rows = [i for i, candidate in enumerate(params) if name in candidate]
+    values = [params[i][name] for i in rows]
     kinds = {type(value) for value in values}
     is_plain = len(kinds) == 1 and kinds < {bool, int, float} | {np.float64, np.int64}
-    column = np.ma.masked_all(len(values), dtype=np.array(values).dtype if is_plain else object)
-    for i, value in enumerate(values):
+    column = np.ma.masked_all(len(params), dtype=np.array(values).dtype if is_plain else object)
+    for i, value in zip(rows, values, strict=True):
         column[i] = value
     return column
 

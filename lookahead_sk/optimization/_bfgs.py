@@ -33,7 +33,7 @@ def ascend(
         (P, d) points to (P,) values, differentiable.
     start : Tensor of shape (S, d)
         Starting points.
-    is_free : Tensor of shape (d,)
+    is_free : Tensor of shape (S, d)
         Coordinates that may move.
     max_iter : int, default=40
         Steps; a step costs one gradient and seven values a start.

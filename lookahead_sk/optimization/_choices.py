@@ -99,6 +99,7 @@ class ChoiceIndex:
     def __init__(self, choices: tuple[Any, ...]) -> None:
         self._strict: dict[Any, int] = {}
         self._lenient: dict[Any, int] = {}
+        self._described: dict[str, int] = {}  # objects by what a file of text keeps of them
         self._numbers: list[tuple[float, int]] = []
         for place, choice in enumerate(choices):
             key = strict_key(choice)
@@ -106,6 +107,8 @@ class ChoiceIndex:
             self._lenient.setdefault(lenient_key(choice), place)
             if key[0] == "number":
                 self._numbers.append((float(choice), place))
+            if key[0] in ("object", "identity") and not _ADDRESS.search(repr(choice)):
+                self._described.setdefault(repr(choice), place)
 
     def find(self, value: Any) -> int | None:
         """Place of the choice that a value stands for, None for a value that is none."""
@@ -117,6 +120,8 @@ class ChoiceIndex:
             number = float(value)
             close = (p for c, p in self._numbers if math.isclose(c, number, rel_tol=_CLOSE))
             place = next(close, None)
+        if place is None and key[0] == "str":
+            place = self._described.get(value)
         return place
 
 

@@ -8,6 +8,7 @@ from lookahead_sk._typing import FloatArray
 from lookahead_sk.optimization._normal import sobol_uniform
 from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState
+from lookahead_sk.optimization._space import Space
 
 _MAX_REDRAWS = 256  # of designed points that were asked for before
 # A designed point this close to a known one, in parts of the box, has been read from a log.
@@ -47,9 +48,9 @@ def next_design(state: RunState, n: int, region: Region) -> tuple[FloatArray, in
     used = end = state.n_designed
     while len(found) < n and end < state.n_designed + n + _MAX_REDRAWS:
         end += n - len(found)
-        points = sobol_uniform(end, space.n_unit, state.seed)[used:]
+        points = design_points(region.space, used, end, state.seed)
         used = end
-        for row in _allowed(region, points.numpy()):
+        for row in _allowed(region, points):
             is_known = row.tobytes() in seen or (space.distance(known, row) < tolerance).any()
             (spare if is_known else found).append(row[None])
             seen.add(row.tobytes())
@@ -57,6 +58,12 @@ def next_design(state: RunState, n: int, region: Region) -> tuple[FloatArray, in
         missing = n - len(found)
         found.append(_spread(region, np.concatenate([known, *found]), missing, state.seed + end))
     return np.concatenate([*found, *spare[::-1]])[:n], used
+
+
+def design_points(space: Space, start: int, end: int, seed: int) -> FloatArray:
+    """Points of the Sobol sequence of a design, by number, spread over the branches of a space."""
+    n = -(-end // space.n_branches) * space.n_branches  # whole rounds
+    return space.dealt(sobol_uniform(n, space.n_unit, seed).numpy())[start:end]
 
 
 def _allowed(region: Region, unit: FloatArray) -> FloatArray:

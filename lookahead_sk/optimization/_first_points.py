@@ -110,11 +110,11 @@ def _first_points(
 
 def _solved(region: Region, starts: FloatArray) -> FloatArray:
     """Allowed points that a local solver reaches by lessening the largest violation."""
-    free = region.is_free
-    if not free.any():
-        return starts[:0]
     found = []
     for start in starts:
+        free = region.is_free(start)
+        if not free.any():
+            continue
         rules = region.solver_constraints(start)
         lifted = [_lifted(rule) for rule in rules]
         begin = max([0.0, *(-np.min(r["fun"](start[free])) for r in rules if r["type"] == "ineq")])

@@ -145,6 +145,9 @@ def read_known_constraints(given: Any, space: Space) -> KnownConstraints | None:
     equalities: list[_Equalities] = []
     for i, constraint in enumerate(given if several else [given]):
         label = f"{NAME}[{i}]" if several else NAME
+        if len(space.name_sets) > 1 and not callable(constraint):
+            accepted = "a callable on a list of dicts where bounds is a list of mappings"
+            reject(label, accepted, constraint, kind=TypeError)
         if isinstance(constraint, LinearConstraint):
             _read_linear(constraint, space, label, inequalities, equalities)
         elif isinstance(constraint, NonlinearConstraint):

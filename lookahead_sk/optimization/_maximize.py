@@ -43,6 +43,8 @@ from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 _BLOCK = 4_000_000
 # Exploit steps begin where EIC with so much smaller standard deviations is largest.
 _EXPLOIT_STD_FACTOR, _N_EXPLOIT_STARTS = 0.1, 2
+# Among branches: what an exploit step must promise, in parts of the largest EIC.
+_LEAST_SHARE = 0.1
 
 
 def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[Tensor, Tensor]:
@@ -68,7 +70,7 @@ def maximize_eic(problem: Problem, options: SearchOptions, seed: int) -> tuple[T
     value = problem.log_eic(pool)
     order = _spread(pool, value, options.n_restarts)
     if problem.region is None:
-        points, _ = ascend(problem.log_eic, pool[order], problem.is_free)
+        points, _ = ascend(problem.log_eic, pool[order], problem.is_free(pool[order]))
     else:
         points, _ = ascend_within(problem.log_eic, pool[order], problem.region)
     points = problem.allowed(problem.snap(torch.cat([points, pool[order[:1]]])))
@@ -185,8 +187,24 @@ def exploit_step(
     Returns
     -------
     ExploitStep or None
-        The step; None if no model expects anything better than the best.
+        The step; None if no model expects anything better than the best, or, among several
+        branches, if it promises next to nothing beside EIC's maximiser.
     """
+    step = _find_exploit_step(problem, options, seed, trust_region)
+    if step is None or problem.shares_branch is None:
+        return step
+    point = torch.as_tensor(step.point).to(problem.posterior.x).unsqueeze(0)
+    with torch.no_grad():
+        expected = float(moments(problem.posterior, point).mean[0, 0])
+    _, log_eic = maximize_eic(problem, options, seed)
+    is_polish = (problem.incumbent or 0.0) - expected < _LEAST_SHARE * math.exp(float(log_eic[0]))
+    return None if is_polish else step
+
+
+def _find_exploit_step(
+    problem: Problem, options: SearchOptions, seed: int, trust_region: TrustRegion
+) -> ExploitStep | None:
+    """The exploit step, whatever it promises."""
     radius = trust_region.radius
     if trust_region.is_local and (step := find_local_step(problem, radius)) is not None:
         return step
@@ -267,7 +285,7 @@ def _climb(
     x = starts.clone()
     first, second = torch.zeros_like(x), torch.zeros_like(x)
     tail, n_tail = torch.zeros_like(x), 0
-    n_outputs = len(candidates.mean)
+    n_outputs, is_free = len(candidates.mean), problem.is_free(starts)
     for t in range(1, options.max_iter + 1):
         uniform = sobol_uniform(options.n_fantasies, n_outputs * x.shape[1], seed + 31 * t, x)
         _, gradient = ESTIMATORS[options.estimator](
@@ -278,7 +296,7 @@ def _climb(
             problem.incumbent,
             shift,
         )
-        gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0) * problem.is_free
+        gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0) * is_free
         first = 0.8 * first + 0.2 * gradient
         second = 0.95 * second + 0.05 * gradient.square()
         size = 0.04 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * t / options.max_iter)))

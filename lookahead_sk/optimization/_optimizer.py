@@ -53,6 +53,7 @@ from lookahead_sk.optimization._region import Region
 from lookahead_sk.optimization._run_state import RunState, check_outputs
 from lookahead_sk.optimization._space import (
     Space,
+    is_named,
     make_space,
     spanned_box,
 )
@@ -79,11 +80,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    bounds : array-like of shape (d, 2) or mapping, default=None
+    bounds : array-like of shape (d, 2), mapping or list of mappings, default=None
         Box of the search; or names mapped to ``(low, high)``, a frozen `scipy.stats` distribution
         (``loguniform`` is searched on a log scale, ``randint`` gives integers), a ``range`` or
         growing numbers (of an array, or three and more of a list: ordered, on a log scale where
         their ratios vary less than their differences), or a list of choices; then points are dicts.
+        A list of such mappings is a space of branches: a point has the variables of one of them.
         None: the box spanned by the points given to `fit`. Bounds
         may change during a run: data outside of new bounds teach the model, and are not feasible.
     n_constraints : int, default=0
@@ -118,7 +120,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     exploit : bool, default=True
         Whether exploit steps take turns with the acquisition.
     n_initial : int, default=None
-        Size of the initial Sobol design; None: ``max(5, d + 1)``.
+        Size of the initial Sobol design, dealt to the branches in turn; None: ``max(5, d + 1)``,
+        and no less than one for each branch.
     n_fantasies : int, default=32
         Fantasies (imagined outcomes) a step of the ascent; the final comparison uses more.
     n_restarts : int, default=6
@@ -159,7 +162,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     seed_ : int
         Seed of design and acquisition, drawn from ``random_state``.
     n_features_in_ : int
-        Number of variables d.
+        Number of variables d; in a space of branches that of all of them, constants left out, and
+        one for the branch.
     n_iter_ : int
         Iterations that `fit` needed for the surrogate's hyper-parameters.
 
@@ -178,6 +182,11 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
     1e-9 of the largest sum that a row can take. Points that are told may violate them: they teach
     the model, and are not feasible if they miss one by more than 1e-6 (in the units of a callable;
     for linear rows, of the largest sum).
+
+    In a space of branches, a variable that branches have with the same range is one coordinate of
+    the model, and what a point does not have is held in the middle of the cube. There
+    ``known_constraints`` are callables, which get each point with its own variables, and ``fixed``
+    leaves the branches that take the values together.
 
     References
     ----------
@@ -484,8 +493,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """
         self._check_parameters()
         # The data are replaced, so that all parameters may have changed.
-        is_named = hasattr(self.bounds, "items")
-        if not is_named:
+        if not is_named(self.bounds):
             if y is None:
                 raise ValueError(
                     "This TwoStepConstrainedBO estimator requires y to be passed, "
@@ -804,7 +812,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         space = make_space(self.bounds)
         if space.key == state.space.key:
             return state
-        if space.names != state.space.names or space.n_features != state.space.n_features:
+        if space.layout != state.space.layout:
             hint = "Tell the data to another optimiser, or replace them by fit."
             reject("bounds", "of the same variables as at the first ask", self.bounds, hint=hint)
         check_kernel(self.kernel, space.n_unit)
@@ -832,9 +840,10 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         """Where points may be asked for."""
         if fixed is not None and not isinstance(fixed, Mapping):
             reject("fixed", "a mapping of variables to values, or None", fixed, kind=TypeError)
-        held = state.space.encode_fixed(fixed) if fixed else None
+        space = state.space.holding(fixed) if fixed else state.space
+        held = space.encode_fixed(fixed) if fixed else None
         points = np.concatenate([state.unit, state.pending])
-        return make_region(state.space, state.known, held, points, state.seed)
+        return make_region(space, state.known, held, points, state.seed)
 
     def _assign(self, state: RunState, surrogate: Surrogate | None = None) -> None:
         """Change the state, which is all that an ask or a tell changes."""
@@ -943,7 +952,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return max(0, min(q, self._design_size(state) - n_known))
 
     def _design_size(self, state: RunState) -> int:
-        return self.n_initial or max(5, state.space.n_features + 1)
+        space = state.space
+        return self.n_initial or max(5, space.n_features + 1, space.n_branches)
 
     def _warn_of_a_small_budget(self, state: RunState, remaining: int | None) -> None:
         if remaining is None:

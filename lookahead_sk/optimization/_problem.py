@@ -80,7 +80,7 @@ class Problem:
     incumbent: float | None
     anchor: Tensor  # (a, d), best data points: where local candidates are drawn
     snap: Callable[[Tensor], Tensor]
-    is_free: Tensor  # (d,), coordinates that may move continuously
+    is_free: Callable[[Tensor], Tensor]  # of points (.., d), which coordinates may move freely
     known: Tensor | None = None  # (k, d), points whose outputs are known exactly
     excluded: Tensor | None = None  # (e, d), other points not to be asked for again
     pending: Tensor | None = None  # (p, d), points whose neighbourhood is left to others
@@ -88,6 +88,8 @@ class Problem:
     std_factor: float = 1.0  # factor of the standard deviations in EIC
     region: Region | None = None  # that of known constraints, which all points must be in
     evaluated: Evaluated | None = None  # where they are exact and one is feasible
+    # In a space of branches: which points (P, d) have the variables of another one (d,), (P,).
+    shares_branch: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def log_eic(self, points: Tensor) -> Tensor:
         """Log constrained expected improvement of points (P, d), (P,)."""
@@ -186,6 +188,13 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
         legal = region.snap(points.detach().cpu().numpy())
         return torch.as_tensor(legal).to(points)
 
+    def is_free(points: Tensor) -> Tensor:
+        return torch.as_tensor(region.is_free(points.detach().cpu().numpy())).to(x.device)
+
+    def shares_branch(points: Tensor, one: Tensor) -> Tensor:
+        unit, other = (p.detach().cpu().numpy() for p in (points, one))
+        return torch.as_tensor(region.space.shares_branch(unit, other)).to(x.device)
+
     def all_points() -> Tensor | None:
         points = region.all_points()
         return None if points is None else torch.as_tensor(points).to(x)
@@ -197,7 +206,8 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
         incumbent,
         anchor=torch.as_tensor(anchor).to(x),
         snap=snap,
-        is_free=torch.as_tensor(region.is_free).to(x.device),
+        is_free=is_free,
+        shares_branch=shares_branch if len(state.space.name_sets) > 1 else None,
         # What is known exactly gains nothing from a second evaluation.
         known=x if exact else None,
         all_points=all_points,
@@ -207,9 +217,11 @@ def make_problem(state: RunState, surrogate: Surrogate, region: Region | None = 
 
 
 def _evaluated(state: RunState) -> Evaluated | None:
-    if state.best_index is None:
+    best = state.best_index
+    if best is None:
         return None
-    return Evaluated(state.unit, state.outputs, state.best_index)
+    same = state.space.shares_branch(state.unit, state.unit[best])
+    return Evaluated(state.unit[same], state.outputs[same], int(same[:best].sum()))
 
 
 def _best_known(

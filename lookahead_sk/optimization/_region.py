@@ -47,16 +47,16 @@ class Region:
     fixed: FloatArray | None = None
     inner: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
 
-    @property
-    def is_free(self) -> BoolArray:
-        """Which unit coordinates may move freely, (n_unit,)."""
-        free = self.space.is_continuous
+    def is_free(self, unit: FloatArray) -> BoolArray:
+        """Which coordinates of points (..., n_unit) may move freely, of that shape."""
+        free = self.space.is_free(unit)
         return free if self.fixed is None else free & np.isnan(self.fixed)
 
     def snap(self, unit: FloatArray) -> FloatArray:
         """Nearest unit points that stand for values, with the fixed ones."""
-        legal = self.space.snap(unit)
-        return legal if self.fixed is None else np.where(np.isnan(self.fixed), legal, self.fixed)
+        if self.fixed is not None:
+            unit = np.where(np.isnan(self.fixed), unit, self.fixed)
+        return self.space.snap(unit)
 
     def is_allowed(self, unit: FloatArray) -> BoolArray:
         """Which snapped points meet the known constraints, (n,)."""
@@ -73,8 +73,9 @@ class Region:
 
     def has_fixed(self, unit: FloatArray) -> BoolArray:
         """Which points have the fixed values, (n,)."""
-        away = np.abs(unit - np.nan if self.fixed is None else unit - self.fixed)
-        return np.asarray((np.nan_to_num(away) < _SAME_VALUE).all(axis=1))
+        if self.fixed is None:
+            return np.ones(len(unit), dtype=bool)
+        return np.asarray((np.abs(unit - self.snap(unit)) < _SAME_VALUE).all(axis=1))
 
     def all_points(self) -> FloatArray | None:
         """Every point of the region of a finite space; None for a space that is not small."""
@@ -156,7 +157,7 @@ class Region:
         """The known constraints for scipy's SLSQP over the free coordinates of a point."""
         if self.known is None:
             return []
-        known, free = self.known, self.is_free
+        known, free = self.known, self.is_free(start)
 
         def whole(z: FloatArray) -> FloatArray:
             point = start.copy()

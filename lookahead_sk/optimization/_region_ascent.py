@@ -42,8 +42,6 @@ def ascend_within(
     """
     with torch.no_grad():
         before = objective(starts)
-    if not region.is_free.any():
-        return starts, before
     begin = starts.cpu().numpy()
     ends = np.stack([_ascended(objective, start, region, starts) for start in begin])
     points = torch.as_tensor(region.pulled_back(ends, begin)).to(starts)
@@ -57,7 +55,9 @@ def _ascended(
     objective: Callable[[Tensor], Tensor], start: FloatArray, region: Region, like: Tensor
 ) -> FloatArray:
     """Where the ascent from one start ends, perhaps a little outside of the region, (d,)."""
-    free = region.is_free
+    free = region.is_free(start)
+    if not free.any():
+        return start
 
     def value_and_slope(z: FloatArray) -> tuple[float, FloatArray]:
         point = start.copy()

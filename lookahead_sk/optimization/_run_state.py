@@ -27,6 +27,8 @@ _COARSELY_ROUNDED = 0.1
 _SLACK = 1e-9  # of a point on a side of the box
 # An exploit step pays if it gains so much, in parts of the distance from the median to the best.
 _PAYS = 1e-5
+# And so much where there are several branches: what another one promises is more than polish.
+_PAYS_IN_BRANCH = 0.05
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
 _LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
@@ -205,7 +207,7 @@ class RunState:
             region.outcome(self.unit, self.outputs),
             best,
             self.unit[self.best_index],
-            _PAYS * abs(typical - best),
+            (_PAYS if len(self.space.name_sets) < 2 else _PAYS_IN_BRANCH) * abs(typical - best),
         )
         return replace(self, trust_region=region, plan_pending=self.plan_pending or goes_on)
 

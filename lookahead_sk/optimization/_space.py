@@ -1,211 +1,22 @@
-"""The user's search space and the unit cube that the model sees; a box maps linearly."""
+"""The user's search space by the parameter ``bounds``; a box maps linearly to the unit cube."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from lookahead_sk._typing import BoolArray, FloatArray
+from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import Words, as_float_array, reject
-from lookahead_sk.optimization._choices import copied
+from lookahead_sk.optimization._conditional_space import check_names, make_conditional_space
 from lookahead_sk.optimization._dimensions import (
-    Dimension,
-    Real,
     check_size,
     make_dimension,
     make_real,
     restore_dimension,
 )
-
-_SAME_VALUE = 1e-12  # in the unit cube, what rounding makes of a discrete value
-_MOST_NUMBERS = 2**16  # of all points of a finite space together
-
-
-@dataclass(frozen=True)
-class Space:
-    """All variables; ``names`` is None for a plain box."""
-
-    dimensions: tuple[Dimension, ...]
-    names: tuple[str, ...] | None = None
-
-    @property
-    def n_features(self) -> int:
-        """Number of variables."""
-        return len(self.dimensions)
-
-    @property
-    def n_unit(self) -> int:
-        """Number of unit coordinates."""
-        return sum(dimension.width for dimension in self.dimensions)
-
-    @property
-    def key(self) -> Any:
-        """The same for spaces that mean the same."""
-        return self.names, tuple(dimension.key for dimension in self.dimensions)
-
-    @property
-    def n_values(self) -> float:
-        """Number of points, infinite where a variable is continuous."""
-        return math.prod(float(dimension.n_values) for dimension in self.dimensions)
-
-    @property
-    def is_continuous(self) -> BoolArray:
-        """Which unit coordinates may move freely, (n_unit,)."""
-        flags = [[not d.is_discrete] * d.width for d in self.dimensions]
-        return np.array([flag for group in flags for flag in group], dtype=bool)
-
-    def encode_anywhere(self, x: FloatArray) -> FloatArray:
-        """Points of a plain box to unit coordinates, outside of it too (predictions)."""
-        low = np.array([d.low for d in self.dimensions if isinstance(d, Real)])
-        high = np.array([d.high for d in self.dimensions if isinstance(d, Real)])
-        return (x - low) / (high - low)
-
-    def encode(self, x: Any) -> FloatArray:
-        """User points to (n, n_unit), or raise for a point outside the space."""
-        columns = self._columns(x)
-        return np.concatenate([d.encode(*column) for d, column in columns], axis=1)
-
-    def encode_beyond(self, x: Any) -> FloatArray:
-        """User points to (n, n_unit) on the same scale outside of the bounds too, or raise."""
-        columns = self._columns(x)
-        return np.concatenate([d.encode_beyond(*column) for d, column in columns], axis=1)
-
-    def encode_fixed(self, values: Mapping[Any, Any]) -> FloatArray:
-        """Values of some variables, by name or index, to (n_unit,): NaN where there is none."""
-        keys = list(range(self.n_features)) if self.names is None else list(self.names)
-        for key in values:
-            if key not in keys:
-                noun = "indices of variables" if self.names is None else f"names among {keys}"
-                reject("fixed", f"a dict of {noun} and values", key)
-        if len(values) == self.n_features:
-            reject("fixed", "such that a variable is left to choose", dict(values))
-        parts = [
-            d.encode([values[key]], f"fixed[{key!r}]")[0]
-            if key in values
-            else np.full(d.width, np.nan)
-            for d, key in zip(self.dimensions, keys, strict=True)
-        ]
-        return np.concatenate(parts)
-
-    def canonical(self, x: Any) -> Any:
-        """User points as `decode` would write them, or raise for a point outside the space."""
-        columns = [d.canonical(*column) for d, column in self._columns(x)]
-        if self.names is None:
-            return np.array(columns, dtype=float).T.reshape(-1, self.n_features)
-        return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-    def decode(self, unit: FloatArray) -> Any:
-        """(n, n_unit) to an (n, d) array, or a list of dicts for named variables."""
-        columns = [
-            dimension.decode(part)
-            for dimension, part in zip(self.dimensions, self._split(unit), strict=True)
-        ]
-        if self.names is None:
-            return np.array(columns, dtype=float).T.reshape(len(unit), self.n_features)
-        return [dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-    def copy(self, told: Any) -> Any:
-        """Points that whoever gets them may change."""
-        if self.names is None:
-            return told.copy()
-        return [{name: copied(value) for name, value in point.items()} for point in told]
-
-    def distance(self, unit: FloatArray, point: FloatArray) -> FloatArray:
-        """From unit points (n, n_unit) to one (n_unit,), (n,); infinite between other choices."""
-        away = np.abs(unit - point)
-        is_other = (away > _SAME_VALUE) & ~self.is_continuous
-        return np.where(is_other, np.inf, away).max(axis=1)
-
-    def is_rounded(self, unit: FloatArray, point: Any) -> BoolArray:
-        """Which unit points (n, n_unit) a user may have rounded to a point, (n,).
-
-        Parameters
-        ----------
-        unit : ndarray of shape (n, n_unit)
-            Points of the unit cube.
-        point : ndarray of shape (d,) or dict
-            A point in the user's units: its decimals say how far it was rounded.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Whether every continuous value is, to those decimals, that of the point.
-        """
-        is_it = np.ones(len(unit), dtype=bool)
-        for j, (dimension, part) in enumerate(zip(self.dimensions, self._split(unit), strict=True)):
-            if not dimension.is_discrete:
-                value = point[j if self.names is None else self.names[j]]
-                is_it &= np.abs(np.array(dimension.decode(part)) - value) <= _half_unit(value)
-        return is_it
-
-    def snap(self, unit: FloatArray) -> FloatArray:
-        """Nearest unit points that stand for values."""
-        parts = zip(self.dimensions, self._split(unit), strict=True)
-        return np.concatenate([dimension.snap(part) for dimension, part in parts], axis=1)
-
-    def all_points(self) -> FloatArray | None:
-        """Every point of a finite space, (c, n_unit); None for a space that is not small."""
-        if self.n_values * self.n_unit > _MOST_NUMBERS:
-            return None
-        columns = [dimension.all_values() for dimension in self.dimensions]
-        index = np.indices([len(column) for column in columns]).reshape(len(columns), -1)
-        parts = [column[i] for column, i in zip(columns, index, strict=True)]
-        return np.concatenate(parts, axis=1)
-
-    def _split(self, unit: FloatArray) -> list[FloatArray]:
-        ends = np.cumsum([d.width for d in self.dimensions])[:-1]
-        return np.split(unit, ends, axis=1)
-
-    def _label(self, j: int) -> str:
-        return f":, {j}" if self.names is None else repr(self.names[j])
-
-    def _columns(self, x: Any) -> list[tuple[Dimension, tuple[Sequence[Any], str]]]:
-        """Each variable with its values and their name."""
-        if self.names is None:
-            array = as_float_array(x, "X", ndim=2)
-            if array.shape[1] != self.n_features:
-                reject(
-                    "X", f"an array of shape (n, {self.n_features})", Words(f"shape {array.shape}")
-                )
-            if not np.isfinite(array).all():
-                reject("X", "finite", float(array[~np.isfinite(array)][0]))
-            columns: list[Sequence[Any]] = list(array.T)
-        else:
-            points = _read_points(x, self.names)
-            columns = [[point[name] for point in points] for name in self.names]
-        labels = [f"X[{self._label(j)}]" for j in range(self.n_features)]
-        return list(zip(self.dimensions, zip(columns, labels, strict=True), strict=True))
-
-
-def _half_unit(value: float) -> float:
-    """Half of the last decimal place that a number is written with, and a bit."""
-    exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
-    return 0.5000001 * 10.0 ** int(exponent)
-
-
-def _read_points(x: Any, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
-    """Points as dicts with these keys, or raise."""
-    if hasattr(x, "to_dicts"):  # a polars DataFrame
-        x = x.to_dicts()
-    elif hasattr(x, "to_pylist"):  # a pyarrow Table
-        x = x.to_pylist()
-    elif hasattr(x, "to_dict") and np.ndim(x) == 2:
-        x = x.to_dict("records")
-    if isinstance(x, Mapping) or hasattr(x, "to_dict"):
-        hint = "A single point is told as [point]."
-        reject("X", "a list of dicts", Words(type(x).__name__), kind=TypeError, hint=hint)
-    if isinstance(x, str) or not isinstance(x, Sequence | np.ndarray):
-        reject("X", "a list of dicts", x, kind=TypeError)
-    points = [point.to_dict() if hasattr(point, "to_dict") else point for point in x]
-    for point in points:
-        if not isinstance(point, Mapping) or set(point) != set(names):
-            reject("X", f"a list of dicts with keys {list(names)}", point)
-    return points
+from lookahead_sk.optimization._plain_space import Space as Space
 
 
 def make_space(bounds: Any) -> Space:
@@ -213,9 +24,9 @@ def make_space(bounds: Any) -> Space:
 
     Parameters
     ----------
-    bounds : array-like of shape (d, 2), or mapping
+    bounds : array-like of shape (d, 2), mapping, or list of mappings
         A box, or names mapped to (low, high), a frozen scipy.stats distribution, a range or growing
-        numbers, or a list of choices.
+        numbers, or a list of choices; or several such mappings, the branches.
 
     Returns
     -------
@@ -236,12 +47,14 @@ def make_space(bounds: Any) -> Space:
     >>> space.decode(space.encode([{"C": 1.0, "depth": 4, "kind": "b"}]))
     [{'C': 1.0..., 'depth': 4, 'kind': 'b'}]
     """
+    if is_list_of_mappings(bounds):
+        if len(bounds) > 1:
+            return make_conditional_space(bounds)
+        (bounds,) = bounds
     if isinstance(bounds, Mapping):
         if not bounds:
             reject("bounds", "a mapping with at least one variable", bounds)
-        for name in bounds:
-            if not isinstance(name, str):
-                reject("bounds", "a mapping with names that are strings", name, kind=TypeError)
+        check_names(bounds)
         names = tuple(str(name) for name in bounds)
         dimensions = tuple(make_dimension(str(name), spec) for name, spec in bounds.items())
         check_size(dimensions)
@@ -252,10 +65,30 @@ def make_space(bounds: Any) -> Space:
     return Space(tuple(make_real(str(j), low, high) for j, (low, high) in enumerate(box)))
 
 
+def is_list_of_mappings(bounds: Any) -> bool:
+    """Whether the parameter ``bounds`` lists branches, or raise for one that is no mapping."""
+    if not isinstance(bounds, list | tuple):
+        return False
+    is_branch = [isinstance(branch, Mapping) for branch in bounds]
+    if any(is_branch) and not all(is_branch):
+        odd = bounds[is_branch.index(False)]
+        reject("bounds", "a list of mappings", odd, kind=TypeError)
+    return bool(bounds) and all(is_branch)
+
+
+def is_named(bounds: Any) -> bool:
+    """Whether points are dicts."""
+    return isinstance(bounds, Mapping) or is_list_of_mappings(bounds)
+
+
 def restore_bounds(description: Any) -> Any:
     """The ``bounds`` parameter that `describe_bounds` wrote."""
-    if description is None or isinstance(description, list):
-        return description
+    if is_list_of_mappings(description):
+        return [_restore_mapping(branch) for branch in description]
+    return _restore_mapping(description) if isinstance(description, Mapping) else description
+
+
+def _restore_mapping(description: Mapping[str, Any]) -> dict[str, Any]:
     return {name: restore_dimension(entry) for name, entry in description.items()}
 
 
@@ -263,10 +96,15 @@ def describe_bounds(bounds: Any) -> Any:
     """The ``bounds`` parameter as JSON."""
     if bounds is None:
         return None
+    if is_list_of_mappings(bounds):
+        return [_describe_mapping(branch) for branch in bounds]
     if not isinstance(bounds, Mapping):
         return np.asarray(bounds, dtype=float).tolist()
-    dimensions = make_space(bounds).dimensions
-    return {str(n): d.describe() for n, d in zip(bounds, dimensions, strict=True)}
+    return _describe_mapping(bounds)
+
+
+def _describe_mapping(bounds: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(n): make_dimension(str(n), spec).describe() for n, spec in bounds.items()}
 
 
 def spanned_box(X: FloatArray) -> FloatArray:

@@ -158,22 +158,6 @@ def test_several_objectives_are_refused():
         study.optimize(lambda trial: (0.0, 0.0), n_trials=1)
 
 
-@pytest.mark.filterwarnings("ignore:Parameter 'only")
-def test_conditional_parameters_are_sampled_independently():
-    def conditional(trial):
-        x = trial.suggest_float("x", 0, 6)
-        if trial.suggest_categorical("kind", ["a", "b"]) == "a":
-            return x + 0.01 * trial.suggest_int("only_a", 1, 5)
-        return x + 0.01 * trial.suggest_float("only_b", 0.1, 10, log=True)
-
-    study = study_with()
-    study.optimize(conditional, n_trials=10)
-    assert all(t.state == TrialState.COMPLETE for t in study.trials)
-    space = study.sampler.infer_relative_search_space(study, study.trials[-1])
-    assert set(space) == {"x", "kind"}
-    assert min(p["x"] for p in params_of(study)) < 0.3  # what is common is still optimised
-
-
 @pytest.mark.filterwarnings("ignore:Parameter 'y'")
 def test_a_range_that_moves_is_sampled_independently():
     def moving(trial):

@@ -82,13 +82,17 @@ def _two_evaluations(domain, truth, data, first, incumbent, normals):
     return incumbent - best + second.max(axis=1)
 
 
+def _all_free(points):
+    return torch.ones_like(points, dtype=torch.bool)
+
+
 def _advantage(seed):
     """Two-evaluation improvement of the chosen first point over EIC's, mean and error."""
     domain, truth, data = _draw(seed)
     posterior = _posterior(domain, truth, data)
     points = torch.tensor(domain)
     incumbent = float(truth[0, data][truth[1, data] <= 0].min())
-    problem = Problem(posterior, incumbent, points[:1], lambda x: x, torch.ones(2).bool())
+    problem = Problem(posterior, incumbent, points[:1], lambda x: x, _all_free)
     everywhere = moments(posterior, points)
     log_eic = log_eic_at(everywhere, incumbent)
     safe = int(log_eic.argmax())
@@ -134,7 +138,7 @@ def _problem(seed=0, n=12, snap=lambda x: x, is_free=(True, True)):
     feasible = y[1] <= 0
     best = float(y[0, feasible].min())
     anchor = torch.tensor(x[feasible][y[0, feasible].argmin()][None])
-    return Problem(posterior, best, anchor, snap, torch.tensor(is_free))
+    return Problem(posterior, best, anchor, snap, lambda x: torch.tensor(is_free).expand(x.shape))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -239,7 +243,7 @@ def test_a_point_that_is_being_evaluated_is_not_asked_for_again():
         torch.full((2,), 1e-8, dtype=torch.float64),
         torch.zeros(2, dtype=torch.float64),
     )
-    free = Problem(posterior, float(y[0].min()), x[1:2], lambda x: x, torch.ones(2).bool())
+    free = Problem(posterior, float(y[0].min()), x[1:2], lambda x: x, _all_free)
     corner = torch.zeros(1, 2, dtype=torch.float64)
     torch.testing.assert_close(maximize_eic(free, SearchOptions(), 0)[0][:1], corner)
     waiting = condition_on_pending(free, corner)
