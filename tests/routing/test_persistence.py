@@ -114,7 +114,7 @@ def test_another_version_and_another_format_are_refused(routers, tmp_path):
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "version": 99}))
-    with pytest.raises(ValueError, match=r"folder must be of format version 5; got 99"):
+    with pytest.raises(ValueError, match=r"folder must be of format version 6; got 99"):
         LookaheadRouter.from_pretrained(tmp_path / "router")
     path.write_text(json.dumps({**content, "format": "other"}))
     with pytest.raises(ValueError, match=r"router\.json is missing or damaged"):
@@ -165,7 +165,8 @@ def test_loading_neither_unpickles_nor_runs_code_of_the_folder(routers, tmp_path
     path = tmp_path / "router" / "router.json"
     content = json.loads(path.read_text())
     predictor = dict(content["attributes"]["items"])["predictor_"]
-    state = predictor["fields"]["network"]["fields"]["state"]
+    stacked = predictor["fields"]["network"]["fields"]
+    state = stacked["language"]["fields"]["state"]
     code = {"kind": "dict", "items": [["AutoConfig", "evil.Config"], ["AutoModel", "evil.Model"]]}
     state["fields"]["config"]["items"].append(["auto_map", code])
     state["fields"]["config"]["items"].append(["attn_implementation", "someone/evil-kernel"])
@@ -181,7 +182,7 @@ def test_loading_neither_unpickles_nor_runs_code_of_the_folder(routers, tmp_path
     loaded = LookaheadRouter.from_pretrained(tmp_path / "router")
     assert_array_equal(loaded.predict(X), made.predict(X))
     assert "evil" not in sys.modules
-    model = loaded.predictor_.network.state.network(torch.device("cpu")).language_model
+    model = loaded.predictor_.network.language.state.network(torch.device("cpu")).language_model
     assert model.config._attn_implementation == "sdpa"
 
 
