@@ -1,25 +1,35 @@
 """What it saves to hand over the constraints that are formulas, instead of learning them.
 
-Each problem is run twice, with and without ``known_constraints``; the other constraints are learned
-in both. ``python benchmarks/known_constraints.py`` prints the table; single runs go to standard
-error.
+Each problem is run with and without them; the other constraints are learned in both. BoTorch takes
+formulas too (``nonlinear_inequality_constraints``), bayesian-optimization learns them all. Run
+``python benchmarks/known_constraints.py`` as often as you like: finished runs are read from the
+results file, missing ones are added to it, seed by seed. ``--tables`` only prints the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from _peers import RAW_SAMPLES, RESTARTS, BayesOptSession, QLogEI
 from _problems import PROBLEMS, Array, Problem
 
 from lookahead_sk import TwoStepConstrainedBO
 
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "known_constraints.jsonl"
 TARGETS = (0.05, 0.01)  # gaps, in parts of the optimum
+BUDGET = 25
+STEP = 1e-6  # of differences, in parts of the box
+
+Formulas = Callable[[Array], Array]
 
 
 def _pressure_vessel(x: Array) -> Array:
@@ -51,7 +61,7 @@ KNOWN: dict[str, Sequence[int]] = {
 }
 
 
-def split(problem: Problem, known: Sequence[int]) -> tuple[Problem, Callable[[Array], Array]]:
+def split(problem: Problem, known: Sequence[int]) -> tuple[Problem, Formulas]:
     """The problem without its known constraints, and these."""
     columns = [j for j in range(1 + problem.n_constraints) if j - 1 not in known]
     learned = replace(
@@ -62,59 +72,221 @@ def split(problem: Problem, known: Sequence[int]) -> tuple[Problem, Callable[[Ar
     return learned, lambda x: problem.evaluate(x)[:, [1 + j for j in known]]
 
 
-def run(problem: Problem, known: Sequence[int], seed: int, budget: int) -> Array:
+def problem_of(name: str) -> Problem:
+    """A problem by its name."""
+    return PRESSURE_VESSEL if name == "pressure_vessel" else PROBLEMS[name]
+
+
+class Ours:
+    """`TwoStepConstrainedBO` with its own design, with formulas or without."""
+
+    def __init__(self, problem: Problem, seed: int, formulas: Formulas | None) -> None:
+        self.optimizer = TwoStepConstrainedBO(
+            problem.bounds, problem.n_constraints, known_constraints=formulas, random_state=seed
+        )
+
+    def ask(self) -> Array:
+        """The next point, (d,)."""
+        point: Array = self.optimizer.ask()[0]
+        return point
+
+    def tell(self, x: Array, y: Array) -> None:
+        """Take outcomes."""
+        self.optimizer.tell(x, y)
+
+
+class AfterDesign:
+    """A peer, after random points that meet the formulas, if it has any."""
+
+    def __init__(
+        self, session: Any, problem: Problem, seed: int, formulas: Formulas | None
+    ) -> None:
+        self.session = session
+        rng = np.random.default_rng(seed)
+        self.design = list(drawn(problem, problem.n_initial, rng, formulas))
+
+    def ask(self) -> Array:
+        """The next point, (d,)."""
+        return self.design.pop(0) if self.design else self.session.ask()
+
+    def tell(self, x: Array, y: Array) -> None:
+        """Take outcomes."""
+        self.session.tell(x, y)
+
+
+class KnownQLogEI(QLogEI):
+    """BoTorch's acquisition, maximised where the formulas are met."""
+
+    def __init__(self, problem: Problem, seed: int, formulas: Formulas) -> None:
+        super().__init__(problem, seed)
+        self.formulas = formulas
+        self.rng = np.random.default_rng([seed, 1])
+
+    def _in_cube(self, x: Array) -> Array:
+        low, high = self.problem.bounds.T
+        return -self.formulas(low + np.atleast_2d(x) * (high - low))
+
+    def maximize(self, acquisition: Any) -> Array:
+        """From the best of many feasible points; the point comes back in the problem's units."""
+        import torch
+        from botorch.optim import optimize_acqf
+
+        low, high = self.problem.bounds.T
+        pool = drawn(self.problem, RAW_SAMPLES, self.rng, self.formulas)
+        starts = torch.tensor((pool - low) / (high - low)).unsqueeze(1)
+        with torch.no_grad():
+            order = acquisition(starts).argsort(descending=True)[:RESTARTS]
+        d, n = self.problem.n_features, self._in_cube(pool[:1]).shape[1]
+        best, _ = optimize_acqf(
+            acquisition,
+            torch.stack([torch.zeros(d), torch.ones(d)]).double(),
+            q=1,
+            num_restarts=RESTARTS,
+            batch_initial_conditions=starts[order],
+            nonlinear_inequality_constraints=[
+                (differentiable(self._in_cube, j), True) for j in range(n)
+            ],
+        )
+        return low + best[0].numpy() * (high - low)
+
+
+def differentiable(function: Callable[[Array], Array], column: int) -> Callable[[Any], Any]:
+    """A column of a function of numpy arrays for torch, by central differences."""
+    import torch
+
+    class Formula(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return torch.tensor(function(x.detach().numpy())[0, column])
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            steps = STEP * np.eye(len(x))
+            values = [function(x.numpy() + sign * steps)[:, column] for sign in (1, -1)]
+            return gradient * torch.tensor((values[0] - values[1]) / (2 * STEP))
+
+    return Formula.apply
+
+
+def drawn(problem: Problem, n: int, rng: Any, formulas: Formulas | None) -> Array:
+    """Uniform points (n, d), those that meet the formulas."""
+    kept: list[Array] = []
+    while len(kept) < n:
+        x = rng.uniform(*problem.bounds.T, size=(4096, problem.n_features))
+        kept += list(x if formulas is None else x[(formulas(x) <= 0).all(axis=1)])
+    return np.array(kept[:n])
+
+
+def session(method: str, name: str, seed: int) -> tuple[Any, Problem, Formulas]:
+    """A run of a method, the problem that it sees, and the formulas."""
+    learned, formulas = split(problem_of(name), KNOWN[name])
+    if method == "two_step, known":
+        return Ours(learned, seed, formulas), learned, formulas
+    if method == "BoTorch qLogEI, known":
+        made = KnownQLogEI(learned, seed, formulas)
+        return AfterDesign(made, learned, seed, formulas), learned, formulas
+    whole = problem_of(name)
+    if method == "two_step, learned":
+        return Ours(whole, seed, None), whole, formulas
+    peer = QLogEI if method == "BoTorch qLogEI, learned" else BayesOptSession
+    return AfterDesign(peer(whole, seed), whole, seed, None), whole, formulas
+
+
+METHODS = (
+    "two_step, known",
+    "two_step, learned",
+    "BoTorch qLogEI, known",
+    "BoTorch qLogEI, learned",
+    "bayesian-optimization, learned",
+)
+
+
+def run(method: str, name: str, seed: int) -> dict[str, Any]:
     """Gaps of the best point so far, in parts of the optimum, after each evaluation."""
-    learned, formulas = split(problem, known)
-    optimizer = TwoStepConstrainedBO(
-        problem.bounds,
-        learned.n_constraints,
-        known_constraints=formulas if known else None,
-        random_state=seed,
-    )
-    while len(optimizer.y_) < budget:
-        x = optimizer.ask()
-        if known and (formulas(x) > 0).any():
-            raise RuntimeError(f"{x} violates a known constraint")
-        optimizer.tell(x, learned.evaluate(x))
-    return problem.gaps(problem.evaluate(optimizer.X_)) / abs(problem.f_best)
+    start = time.process_time()
+    asked, problem, formulas = session(method, name, seed)
+    points: list[Array] = []
+    while len(points) < BUDGET:
+        x = asked.ask()
+        asked.tell(x[None], problem.evaluate(x[None]))
+        points.append(x)
+    whole, x = problem_of(name), np.array(points)
+    gaps = whole.gaps(whole.evaluate(x)) / abs(whole.f_best)
+    return {
+        "problem": name,
+        "method": method,
+        "seed": seed,
+        "gaps": [float(f"{gap:.4g}") for gap in gaps],
+        "violations": int((formulas(x) > 1e-9 * (1 + abs(whole.f_best))).any(axis=1).sum()),
+        "seconds": round(time.process_time() - start, 1),
+    }
 
 
-def needed(gaps: Array, target: float) -> float:
+def needed(gaps: Any, target: float) -> float:
     """Evaluations until a gap is reached, infinite if it is not."""
-    reached = np.flatnonzero(gaps <= target)
+    reached = np.flatnonzero(np.asarray(gaps) <= target)
     return float(reached[0] + 1) if len(reached) else math.inf
 
 
-def shown(values: list[float], budget: int) -> str:
+def shown(values: list[float]) -> str:
     """Median of the numbers of evaluations."""
     median = float(np.median(values))
-    return f"{median:.0f}" if math.isfinite(median) else f"over {budget}"
+    return f"{median:g}" if math.isfinite(median) else f"over {BUDGET}"
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    """Finished runs."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def print_table(runs: list[dict[str, Any]]) -> None:
+    """Evaluations to the targets, and what was evaluated in vain, of the seeds of all methods."""
+    head = ["problem", "known", "method", "seeds", *(f"to {target:.0%}" for target in TARGETS)]
+    head += [f"gap after {BUDGET}", "broke a formula"]
+    print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
+    for name, known in KNOWN.items():
+        of_problem = [r for r in runs if r["problem"] == name]
+        seeds = [{r["seed"] for r in of_problem if r["method"] == method} for method in METHODS]
+        common = set.intersection(*seeds)
+        for method in METHODS:
+            found = [r for r in of_problem if r["method"] == method and r["seed"] in common]
+            if not found:
+                continue
+            row = [
+                name,
+                f"{len(known)} of {problem_of(name).n_constraints}",
+                method,
+                str(len(found)),
+            ]
+            row += [shown([needed(r["gaps"], target) for r in found]) for target in TARGETS]
+            row.append(f"{np.median([r['gaps'][-1] for r in found]):.1e}")
+            row.append(f"{np.mean([r['violations'] for r in found]):.1f} of {BUDGET}")
+            print("| " + " | ".join(row) + " |")
 
 
 def main() -> None:
-    """Print the table as CSV."""
+    """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--budget", type=int, default=25)
-    arguments = parser.parse_args()
-    n, budget = arguments.seeds, arguments.budget
-    columns = [f"{how} to {target:.0%}" for target in TARGETS for how in ("learned", "known")]
-    print(",".join(["problem", "known of", *columns, "gap learned", "gap known"]))
-    for name, known in KNOWN.items():
-        problem = PRESSURE_VESSEL if name == "pressure_vessel" else PROBLEMS[name]
-        curves: dict[bool, list[Array]] = {False: [], True: []}
-        for seed in range(n):
-            for is_known in curves:
-                start = time.process_time()
-                gaps = run(problem, known if is_known else [], seed, budget)
-                curves[is_known].append(gaps)
-                seconds = time.process_time() - start
-                print(name, seed, is_known, gaps[-1], f"{seconds:.0f} s", file=sys.stderr)
-        row = [name, f"{len(known)} of {problem.n_constraints}"]
-        for target in TARGETS:
-            row += [shown([needed(g, target) for g in c], budget) for c in curves.values()]
-        row += [f"{np.median([g[-1] for g in c]):.1e}" for c in curves.values()]
-        print(",".join(row), flush=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--problems", nargs="+", choices=list(KNOWN), default=list(KNOWN))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--tables", action="store_true", help="only print, run nothing")
+    args = parser.parse_args()
+    done = {(r["problem"], r["method"], r["seed"]) for r in load(args.results)}
+    todo = [(m, p, s) for s in range(args.seeds) for p in args.problems for m in args.methods]
+    for method, name, seed in [] if args.tables else todo:
+        if (name, method, seed) in done:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            record = run(method, name, seed)
+        with args.results.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(f"{name}, {method}, {seed}: {record['gaps'][-1]}, {record['seconds']} s", flush=True)
+    print_table(load(args.results))
 
 
 if __name__ == "__main__":

@@ -130,14 +130,14 @@ def choose_share(frozen: FloatArray, own: FloatArray, scores: FloatArray) -> flo
     Returns
     -------
     float
-        One of 0, 0.25, 0.5, 0.75 and 1; more than 0 only for a paired advantage of more than a
-        standard error.
+        One of 0, 0.25, 0.5, 0.75 and 1; more than 0 only for a paired advantage of more than two
+        standard errors.
     """
     before = difference_errors(frozen, scores)
     best, least = 0.0, 0.0
     for share in BLENDS[1:]:
         gains = before - difference_errors((1 - share) * frozen + share * own, scores)
         error = float(gains.std(ddof=1)) / np.sqrt(len(gains)) if len(gains) > 1 else np.inf
-        if gains.mean() > max(least, error):
+        if gains.mean() > max(least, 2 * error):
             best, least = share, float(gains.mean())
     return best

@@ -327,7 +327,6 @@ def test_earlier_results_of_other_metrics_are_refused():
         ({"space": {"x": (0, 1)}}, TypeError, r"param_distributions\['x'\] must be a frozen"),
         ({"space": {"x": loguniform}}, TypeError, r"param_distributions\['x'\]"),
         ({"space": {}}, ValueError, "param_distributions must be a mapping with at least one"),
-        ({"space": [{"x": [1]}]}, TypeError, "param_distributions must be one mapping"),
     ],
 )
 def test_bad_parameters_are_named(parameters, error, message):
