@@ -502,6 +502,7 @@ class ConstrainedSearchCV(BaseSearchCV):
             self._search_state.metrics.n_constraints,
             known_constraints=self.known_constraints,
             acquisition=self.acquisition,
+            exploit="coarse",  # no score from cross-validation is worth polishing
             n_initial=self.n_initial,
             random_state=int(seeds[0]),
         )

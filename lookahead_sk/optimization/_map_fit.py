@@ -408,7 +408,7 @@ class _MapSearch:
                 bounds=bounds,
                 options={"maxiter": 60, "ftol": _TOLERANCE},
             )
-            self.n_iter += int(result.nit)
+            self.n_iter += int(result.get("nit", 0))  # none where bounds leave nothing to fit
             if result.fun < best[1]:
                 best = (result.x, float(result.fun))
         return best

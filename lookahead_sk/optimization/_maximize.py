@@ -43,7 +43,7 @@ from lookahead_sk.optimization._trust_region import ExploitStep, TrustRegion
 _BLOCK = 4_000_000
 # Exploit steps begin where EIC with so much smaller standard deviations is largest.
 _EXPLOIT_STD_FACTOR, _N_EXPLOIT_STARTS = 0.1, 2
-# Among branches: what an exploit step must promise, in parts of the largest EIC.
+# Where polish is worth nothing: what an exploit step must promise, in parts of the largest EIC.
 _LEAST_SHARE = 0.1
 
 
@@ -187,11 +187,11 @@ def exploit_step(
     Returns
     -------
     ExploitStep or None
-        The step; None if no model expects anything better than the best, or, among several
-        branches, if it promises next to nothing beside EIC's maximiser.
+        The step; None if no model expects anything better than the best, or, with
+        ``options.is_coarse``, if it promises next to nothing beside EIC's maximiser.
     """
     step = _find_exploit_step(problem, options, seed, trust_region)
-    if step is None or problem.shares_branch is None:
+    if step is None or not options.is_coarse:
         return step
     point = torch.as_tensor(step.point).to(problem.posterior.x).unsqueeze(0)
     with torch.no_grad():

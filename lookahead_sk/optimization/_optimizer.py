@@ -19,7 +19,6 @@ from lookahead_sk._device import gradients, resolve_device
 from lookahead_sk._typing import BoolArray, FloatArray
 from lookahead_sk._validation import (
     Words,
-    check_bool,
     check_choice,
     check_float,
     check_int,
@@ -117,8 +116,12 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         Whether the outputs are noisy, for the default kernel. "auto": where points that were
         evaluated again have given other outputs; where none was, an output is taken as noisy if
         noise explains it far better than any exact function does and close points do not belie it.
-    exploit : bool, default=True
-        Whether exploit steps take turns with the acquisition.
+    exploit : bool or "coarse", default=True
+        Whether exploit steps take turns with the acquisition. "coarse": only where they promise
+        more than a tenth of the expected improvement, and no further than they gain a twentieth of
+        the distance from the median to the best outcome. That is for outcomes whose last digits
+        mean nothing, such as scores from cross-validation, and it is always so in a space of
+        branches.
     n_initial : int, default=None
         Size of the initial Sobol design, dealt to the branches in turn; None: ``max(5, d + 1)``,
         and no less than one for each branch.
@@ -225,7 +228,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         kernel: Any = None,
         output_transform: str = "auto",
         noise: str = "auto",
-        exploit: bool = True,
+        exploit: bool | str = True,
         n_initial: int | None = None,
         n_fantasies: int = 32,
         n_restarts: int = 6,
@@ -638,6 +641,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         return SearchOptions(
             estimator=self.gradient_estimator,
             exploit=bool(self.exploit),
+            is_coarse=self.exploit == "coarse",
             n_fantasies=self.n_fantasies,
             n_restarts=self.n_restarts,
             max_iter=self.max_iter,
@@ -771,7 +775,7 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
         check_choice(self.gradient_estimator, "gradient_estimator", tuple(ESTIMATORS))
         check_choice(self.output_transform, "output_transform", tuple(TRANSFORMS))
         check_choice(self.noise, "noise", get_args(Noise))
-        check_bool(self.exploit, "exploit")
+        check_choice(self.exploit, "exploit", (True, False, "coarse"))
         check_int(self.n_fantasies, "n_fantasies", 2)
         check_int(self.n_restarts, "n_restarts", 1)
         check_int(self.max_iter, "max_iter", 0)
@@ -919,6 +923,8 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             points = torch.as_tensor(pending).to(problem.posterior.x)
             problem = condition_on_pending(problem, points)
         options = self.get_search_options()
+        if len(state.space.name_sets) > 1:  # what another branch promises is more than polish
+            options = replace(options, is_coarse=True)
         # A run that begins to use its model exploits first: what it knows already may be enough.
         ends_plan = state.plan_pending or (options.exploit and not state.starts)
         exploits = options.exploit and ends_plan and problem.incumbent is not None
@@ -939,7 +945,9 @@ class TwoStepConstrainedBO(RegressorMixin, BaseEstimator):
             next_starts=surrogate.starts,
         )
         if step is not None and region.fixed is None:  # the trust region is that of all variables
-            after = after.with_exploit_step(step, _expected(step, surrogate), is_exact=exact)
+            after = after.with_exploit_step(
+                step, _expected(step, surrogate), is_exact=exact, is_coarse=options.is_coarse
+            )
         return np.concatenate([design, found]), after, surrogate
 
     def _n_design(self, state: RunState, q: int, is_last: bool) -> int:

@@ -19,7 +19,7 @@ from lookahead_sk._validation import as_float_array, check_float, reject
 from lookahead_sk.optimization._space import describe_bounds, restore_bounds
 
 FORMAT = "lookahead_sk.TwoStepConstrainedBO"
-VERSION = 5
+VERSION = 6
 _KERNELS: dict[str, type] = {
     k.__name__: k
     for k in (

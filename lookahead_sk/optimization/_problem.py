@@ -57,6 +57,8 @@ class SearchOptions:
         Share of EIC's maximum that one point of a plan's first step must keep.
     exploit : bool, default=True
         Whether exploit steps take turns with the acquisition.
+    is_coarse : bool, default=False
+        Whether exploit steps that promise next to nothing beside EIC's maximiser are left out.
     """
 
     estimator: str = "stratified"
@@ -70,6 +72,7 @@ class SearchOptions:
     min_gain: float = 1e-3
     plan_min_eic_share: float = 0.5
     exploit: bool = True
+    is_coarse: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ _COARSELY_ROUNDED = 0.1
 _SLACK = 1e-9  # of a point on a side of the box
 # An exploit step pays if it gains so much, in parts of the distance from the median to the best.
 _PAYS = 1e-5
-# And so much where there are several branches: what another one promises is more than polish.
-_PAYS_IN_BRANCH = 0.05
+# And so much where polish is worth nothing.
+_PAYS_COARSELY = 0.05
 _LARGEST_DESIGN = 2**20  # Sobol points are drawn from the first one on
 _LARGEST_OUTPUT = 1e150  # squares of larger ones overflow
 
@@ -188,13 +188,15 @@ class RunState:
             return replace(region, radius=1.0, is_local=False)
         return replace(region, radius=region.around(self.unit[self.best_index]))
 
-    def with_exploit_step(self, step: ExploitStep, expected: FloatArray, *, is_exact: bool) -> Self:
+    def with_exploit_step(
+        self, step: ExploitStep, expected: FloatArray, *, is_exact: bool, is_coarse: bool
+    ) -> Self:
         """After an exploit step with its expected outputs, while there is a feasible point."""
         if self.best_index is None:
             return self
         centre, before = self.unit[self.best_index], self.outputs[self.best_index]
         region = self.trust_region.awaiting(step, centre, before, expected, is_exact=is_exact)
-        return replace(self, trust_region=region)
+        return replace(self, trust_region=replace(region, is_coarse=is_coarse))
 
     def with_exploit_step_judged(self) -> Self:
         """After the outcome of an exploit step, if it is there; another one may follow."""
@@ -207,7 +209,7 @@ class RunState:
             region.outcome(self.unit, self.outputs),
             best,
             self.unit[self.best_index],
-            (_PAYS if len(self.space.name_sets) < 2 else _PAYS_IN_BRANCH) * abs(typical - best),
+            (_PAYS_COARSELY if region.is_coarse else _PAYS) * abs(typical - best),
         )
         return replace(self, trust_region=region, plan_pending=self.plan_pending or goes_on)
 

@@ -43,6 +43,7 @@ class TrustRegion:
     expected: tuple[float, ...] = ()  # outputs that its model expected
     is_local: bool = False  # whether the local model is the one to try first
     is_retry: bool = False  # whether another failure ends the plan
+    is_coarse: bool = False  # whether small gains are worth no further step
 
     def around(self, centre: FloatArray) -> float:
         """The radius around the best point, which reaches to where it was before."""
@@ -155,11 +156,11 @@ class TrustRegion:
             _restore_outputs(content[name], name, n_outputs, point is not None)
             for name in ("before", "expected")
         )
-        is_local, is_retry = (
+        flags = (
             bool(check_choice(content[name], name, (True, False)))
-            for name in ("is_local", "is_retry")
+            for name in ("is_local", "is_retry", "is_coarse")
         )
-        return cls(radius, centre, point, before, expected, is_local, is_retry)
+        return cls(radius, centre, point, before, expected, *flags)
 
 
 def _as_tuple(values: FloatArray) -> tuple[float, ...]:

@@ -208,11 +208,11 @@ def test_another_format_version_is_told(router_folder, optimizer_file, tmp_path,
     content = json.loads((router_folder / "router.json").read_text())
     later = {**content, "version": version, "what_is_new": 1}  # without this version's checksum
     target = put(router_folder, tmp_path, router_json=json.dumps(later).encode())
-    with pytest.raises(ValueError, match=r"of format version 5; got .*router\.json"):
+    with pytest.raises(ValueError, match=r"of format version 6; got .*router\.json"):
         LookaheadRouter.from_pretrained(target)
     content = json.loads(optimizer_file.read_text())
     (tmp_path / "run.json").write_text(json.dumps({**content, "version": version, "new": 1}))
-    with pytest.raises(ValueError, match=r"of format version 5; got .*run\.json"):
+    with pytest.raises(ValueError, match=r"of format version 6; got .*run\.json"):
         TwoStepConstrainedBO.load(tmp_path / "run.json")
 
 
