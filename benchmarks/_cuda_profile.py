@@ -1,16 +1,9 @@
-"""Where the time of a training step and of a prediction goes, and what ``compile`` gives."""
+"""Where the time of a training step and of a prediction goes."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,43 +229,3 @@ def profile(setup: Setup) -> Iterator[Step]:
             lambda approach=approach: prediction(setup, approach),
         )
     yield Step("embedding: prediction", "profile", lambda: embedding_prediction(setup))
-
-
-def compiled_steps(setup: Setup) -> None:
-    """Print seconds of steps with ``compile=True``; for a process of its own."""
-    for approach in ("masked", "causal"):
-        for is_compiled in (False, True):
-            trainer = _training(setup, approach, compile=is_compiled).trainer
-            size = trainer.plan.batch_size
-            for i in range(setup.sizes.n_steps + 2):
-                rows = np.roll(trainer.rows, -i * size)[:size]
-                taken = setup.seconds(lambda rows=rows, trainer=trainer: trainer._step(rows))
-                name = f"{approach}, {'compiled' if is_compiled else 'plain'}"
-                print("STEP", json.dumps([name, round(taken, 4)]), flush=True)
-
-
-def compiling(setup: Setup, arguments: list[str]) -> dict[str, Any]:
-    """Run `compiled_steps` for as long as it may take; what it has printed by then counts."""
-    script = Path(__file__).with_name("cuda.py")
-    command = [sys.executable, str(script), *arguments, "--parts", "compiled-steps"]
-    limit = min(setup.sizes.compile_seconds, setup.clock.left() - 5)
-    found: dict[str, Any] = {"limit": limit}
-    with tempfile.TemporaryFile("w+") as file:  # a pipe would stay open in its own children
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            process.wait(timeout=limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # a session of its own, started above
-            process.wait()
-            found["stopped"] = True
-        file.seek(0)
-        output = file.read()
-    for line in output.splitlines():
-        if line.startswith("STEP "):
-            name, taken = json.loads(line[5:])
-            found.setdefault(name, []).append(taken)
-    if process.returncode != 0 and "stopped" not in found:
-        found["error"] = output.splitlines()[-15:]
-    return found

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +61,6 @@ class Sizes:
     n_profile: int = 1024
     n_steps: int = 5
     layers: tuple[int, ...] = (10, 15, 20)
-    compile_seconds: float = 75.0
     test_seconds: float = 100.0
     reserve: float = 100.0  # seconds kept for the profile and the hidden states
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -82,7 +81,6 @@ TINY = Sizes(
     n_profile=20,
     n_steps=1,
     layers=(1, 2),
-    compile_seconds=8.0,
     test_seconds=60.0,
     reserve=1.0,
     folds=(0, 1),
@@ -113,7 +111,6 @@ class Setup:
     out: Path
     clock: Clock
     learning_rate: float = 5e-5
-    known: dict[str, Any] = field(default_factory=dict)  # what later parts read of earlier ones
 
     @cached_property
     def folds(self) -> list[tuple[Any, Any]]:

@@ -9,7 +9,6 @@ ask        TwoStepConstrainedBO.ask on CPU and GPU
 training   the fine-tuned routers in bfloat16 on fold 0, response loss on and off
 profile    one training step and one prediction of each approach, taken apart
 hidden     hidden states of the causal backbone for all prompts, to files
-compile    a few training steps with and without ``compile=True``
 folds      further folds of ``training``, until the time is over
 
 ``--folds``, ``--arms`` and ``--epochs`` choose what is trained: a GPU has time for several
@@ -43,7 +42,7 @@ from typing import Any
 import torch
 from _backbones import minilm
 from _cuda_parts import ask, embedding, first, hidden
-from _cuda_profile import compiled_steps, compiling, profile
+from _cuda_profile import profile
 from _cuda_setup import (
     ARMS,
     TINY,
@@ -62,14 +61,6 @@ DIGITS = 4  # significant ones, that are written
 SHOWN = 300  # characters of a record that are printed; the file holds all
 
 
-def compile_part(setup: Setup) -> Iterator[Step]:
-    """By a process of its own, which can be ended."""
-    arguments = [f"--{key}={value}" for key, value in setup.known["arguments"].items()]
-    if setup.device == "cpu":
-        arguments.append("--rehearse")
-    yield Step("compile", "compile", lambda: compiling(setup, arguments))
-
-
 PARTS: dict[str, Callable[[Setup], Iterator[Step]]] = {
     "first": first,
     "embedding": embedding,
@@ -77,7 +68,6 @@ PARTS: dict[str, Callable[[Setup], Iterator[Step]]] = {
     "training": training,
     "profile": profile,
     "hidden": hidden,
-    "compile": compile_part,
     "folds": later_folds,
 }
 
@@ -169,7 +159,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--epochs", type=int, help="of every training")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on a CPU")
-    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "compiled-steps"])
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS))
     args = parser.parse_args()
     if not args.rehearse and not torch.cuda.is_available():
         raise SystemExit("torch sees no CUDA device; --rehearse runs the same code on a CPU.")
@@ -180,17 +170,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         setup = prepared(args, Path(cache))
         try:
-            if args.parts == ["compiled-steps"]:
-                compiled_steps(setup)
-                return
-            setup.known["arguments"] = {
-                "data": args.data,
-                "minilm": setup.minilm,
-                "smollm2": setup.smollm2.folder,
-                "out": args.out,
-            }
-            if args.data is None:
-                del setup.known["arguments"]["data"]
             run(setup, args.parts or list(PARTS))
         finally:
             setup.smollm2.close()

@@ -66,8 +66,6 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
     checkpoint_folder : path or None, default=None
         Where training is kept as it goes on: a fit with the same data and parameters that was
         killed continues from there. Fits of any number may share the folder.
-    compile : bool, default=False
-        Train the backbone under ``torch.compile``.
     costs : array-like of shape (K,), mapping of model to cost, or None, default=None
         Price of each model, see ``cost_unit``; or a `TokenPrice` of each, with
         ``cost_unit="length"`` and ``response_lengths`` in tokens.
@@ -188,7 +186,6 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
         n_frozen_layers: int = 0,
         lora_rank: int | None = None,
         checkpoint_folder: Any = None,
-        compile: bool = False,
         costs: Any = None,
         cost_weight: float = 0.0,
         cost_unit: str = "call",
@@ -213,7 +210,6 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
         self.n_frozen_layers = n_frozen_layers
         self.lora_rank = lora_rank
         self.checkpoint_folder = checkpoint_folder
-        self.compile = compile
         self.costs = costs
         self.cost_weight = cost_weight
         self.cost_unit = cost_unit

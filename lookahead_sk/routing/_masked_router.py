@@ -70,8 +70,6 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
     checkpoint_folder : path or None, default=None
         Where training is kept as it goes on: a fit with the same data and parameters that was
         killed continues from there. Fits of any number may share the folder.
-    compile : bool, default=False
-        Train the backbone under ``torch.compile``.
     costs : array-like of shape (K,), mapping of model to cost, or None, default=None
         Price of each model, see ``cost_unit``; or a `TokenPrice` of each, with
         ``cost_unit="length"`` and ``response_lengths`` in tokens.
@@ -191,7 +189,6 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
         n_frozen_layers: int = 0,
         lora_rank: int | None = None,
         checkpoint_folder: Any = None,
-        compile: bool = False,
         costs: Any = None,
         cost_weight: float = 0.0,
         cost_unit: str = "call",
@@ -217,7 +214,6 @@ class MaskedLookaheadRouter(BaseLookaheadRouter):
         self.n_frozen_layers = n_frozen_layers
         self.lora_rank = lora_rank
         self.checkpoint_folder = checkpoint_folder
-        self.compile = compile
         self.costs = costs
         self.cost_weight = cost_weight
         self.cost_unit = cost_unit

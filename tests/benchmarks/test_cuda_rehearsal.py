@@ -34,7 +34,7 @@ def test_no_step_fails_or_is_left_out(records):
     assert odd == {}
     parts = dict.fromkeys(record["part"] for record in records.values())
     assert list(parts) == [
-        "first", "embedding", "ask", "training", "profile", "hidden", "compile", "folds",
+        "first", "embedding", "ask", "training", "profile", "hidden", "folds",
     ]  # fmt: skip
 
 

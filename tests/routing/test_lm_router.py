@@ -252,7 +252,6 @@ def test_cuda_agrees_with_the_cpu(data, approach):
         ({"lora_rank": 0}, ValueError, "lora_rank must be an int in"),
         ({"descriptor_weight": -0.5}, ValueError, "descriptor_weight must be a float in"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of 'auto', 'float32', 'bfloat16'"),
-        ({"compile": "yes"}, ValueError, "compile must be one of True, False"),
         ({"checkpoint_folder": 3}, TypeError, "checkpoint_folder must be None or a path"),
         ({"response_tokens": 62}, ValueError, "response_tokens must be at most 60"),
         ({"response_tokens": 0}, ValueError, "response_tokens must be an int in"),

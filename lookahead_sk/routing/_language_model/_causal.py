@@ -66,6 +66,10 @@ class CausalLookahead(LookaheadNetwork):
             noise = torch.randn(self.model_tokens.shape, generator=generator, dtype=torch.float32)
             self.model_tokens.copy_(weight.mean(dim=0) + weight.std(dim=0) * noise)
 
+    def learns_from(self, response: Tokens | None) -> bool:
+        """Whether a response has a token to predict, be it its end."""
+        return response is not None and (len(response) > 0 or self.vocabulary.eos is not None)
+
     def cost(self, prompt: int, has_responses: bool) -> int:
         """Tokens that one prompt of a length adds to a batch."""
         branch = 1 + (self.n_tokens if has_responses else 0)

@@ -32,6 +32,7 @@ from lookahead_sk.routing._language_model._backbone import check_backbone, load_
 from lookahead_sk.routing._language_model._checkpoint import Checkpoint, fingerprint
 from lookahead_sk.routing._language_model._prediction import predict_prompts
 from lookahead_sk.routing._language_model._predictor import LanguageModelPredictor, search_space
+from lookahead_sk.routing._language_model._processes import Processes
 from lookahead_sk.routing._language_model._sequences import Responses
 from lookahead_sk.routing._language_model._state import NETWORKS, state_of
 from lookahead_sk.routing._language_model._tokenizer import Vocabulary
@@ -64,7 +65,6 @@ def check_language_parameters(router: Any) -> None:
     check_int(router.n_frozen_layers, "n_frozen_layers", low=0)
     check_float(router.validation_fraction, "validation_fraction", 0, 0.5, closed="right")
     check_bool(router.early_stopping, "early_stopping")
-    check_bool(router.compile, "compile")
     check_choice(router.dtype, "dtype", ["auto", "float32", "bfloat16"])
     if router.dtype == "bfloat16" and resolve_device(router.device).type == "mps":
         reject("dtype", "'auto' or 'float32' on an MPS device", router.dtype)
@@ -103,6 +103,7 @@ def start_training(
     """
     if data.cell_weight is not None:
         reject("cell_weight", "None where a language model is fine-tuned", Words("weights"))
+    data = data._replace(seed=Processes().agreed(data.seed))
     model, vocabulary = load_backbone(backbone, approach)
     uses_responses = data.responses is not None and router.response_weight > 0
     descriptors, values = _fit_descriptors(data, router.descriptor_weight, uses_responses)
@@ -183,13 +184,12 @@ class LanguageTraining:
         self.precision = resolve_precision(router.dtype, self.device)
         plan = _plan(router, inputs.data.seed, self.precision)
         self.max_epochs = plan.max_epochs
-        if router.compile:
-            inputs.network.language_model.trunk.compile(dynamic=True)
         checkpoint = None
         if router.checkpoint_folder is not None:
-            name = _fingerprint(inputs, plan, approach, head)
+            name = Processes().agreed(_fingerprint(inputs, plan, approach, head))
             checkpoint = Checkpoint(Path(router.checkpoint_folder), name)
         self.trainer = LanguageTrainer(inputs.network, inputs.texts, plan, self.device, checkpoint)
+        self.device = self.trainer.device
 
     @property
     def is_over(self) -> bool:

@@ -53,6 +53,10 @@ class LookaheadNetwork(nn.Module, ABC):
         limit = self.language_model.max_positions
         return None if limit is None else limit - self.n_tokens - 3
 
+    def learns_from(self, response: Tokens | None) -> bool:
+        """Whether a response has a token to predict, be it its end."""
+        return response is not None
+
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:
         """Start the tokens of the models."""

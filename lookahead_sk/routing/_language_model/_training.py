@@ -1,8 +1,9 @@
 """Fine-tuning a language model, on accelerate.
 
 The learning rate, the order of the prompts, dropout and the curriculum depend on the number of the
-step alone; so a training that was killed goes on as if nothing had happened, and no worker or
-second GPU counts differently.
+step alone; so a training that was killed goes on as if nothing had happened. The gradient of a
+step is that of its mean losses over all its prompts, however they are cut to fit into memory and
+shared among processes; only dropout, which every process draws for its own prompts, is another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -28,6 +28,7 @@ from lookahead_sk.routing._language_model._checkpoint import (
     optimizer_tensors,
 )
 from lookahead_sk.routing._language_model._prediction import predict_prompts
+from lookahead_sk.routing._language_model._processes import Processes
 from lookahead_sk.routing._language_model._sequences import Responses, Tokens, hidden_share
 from lookahead_sk.routing._training._losses import response_loss, routing_loss
 
@@ -80,7 +81,7 @@ class LanguageTrainer:
     plan : LanguagePlan
         Sizes, rates and seeds.
     device : torch.device
-        Where to train; under ``accelerate launch`` each process takes its own.
+        Where to train; each of several processes takes its own.
     checkpoint : Checkpoint, optional
         Where a training in progress is kept.
     """
@@ -93,22 +94,22 @@ class LanguageTrainer:
         device: torch.device,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.accelerator = Accelerator(device_placement=False)
-        is_alone = self.accelerator.num_processes == 1
-        self.device = device if is_alone else self.accelerator.device
+        self.processes = Processes()
+        self.device = self.processes.device(device)
         self.network = network.to(self.device)
         self.texts = texts
         self.plan = plan
         self.checkpoint = checkpoint
         self.rows = np.flatnonzero(~texts.is_held_out)
+        self.cells = cells_to_learn(network, texts)
         self.sizes = [network.cost(len(p), texts.responses is not None) for p in texts.prompts]
         self.steps_per_epoch = math.ceil(len(self.rows) / plan.batch_size)
         self.n_steps = self.steps_per_epoch * plan.max_epochs
-        self.budget = TokenBudget(TRAINING_TOKENS.get(device.type, 2048))
+        self.budget = TokenBudget(TRAINING_TOKENS.get(self.device.type, 2048))
         self.optimizer = torch.optim.AdamW(
             parameter_groups(network, plan.learning_rate), weight_decay=WEIGHT_DECAY
         )
-        self.parallel, self.optimizer = self.accelerator.prepare(network, self.optimizer)
+        self.processes.start_alike([*network.parameters(), *network.buffers()])
         self.trained = {k: p for k, p in network.named_parameters() if p.requires_grad}
         self.step = 0
         self.n_left_out = 0
@@ -118,6 +119,8 @@ class LanguageTrainer:
         self.best = self._copy()
         self.saved_at = time.monotonic()
         self._resume()
+        if len(set(self.processes.all_of(self.step))) > 1:
+            raise ValueError("checkpoint_folder must be the same folder for all processes.")
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: p.detach().cpu().clone() for name, p in self.trained.items()}
@@ -146,7 +149,7 @@ class LanguageTrainer:
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
         self.saved_at = time.monotonic()
-        if self.checkpoint is None or not self.accelerator.is_main_process:
+        if self.checkpoint is None or not self.processes.is_main:
             return
         tensors = {f"now.{name}": p.detach() for name, p in self.trained.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
@@ -166,7 +169,8 @@ class LanguageTrainer:
         epoch, done = divmod(self.step, self.steps_per_epoch)
         lengths = [len(self.texts.prompts[i]) for i in self.rows]
         steps = epoch_steps(lengths, self.plan.batch_size, self.plan.seed, epoch)
-        bar = tqdm(steps, f"epoch {epoch + 1}", initial=done, disable=not self.plan.verbose)
+        is_shown = self.plan.verbose and self.processes.is_main
+        bar = tqdm(steps, f"epoch {epoch + 1}", initial=done, disable=not is_shown)
         for part in steps[done:]:
             loss = self._step(self.rows[part])
             bar.update()
@@ -180,21 +184,23 @@ class LanguageTrainer:
 
     def _step(self, rows: IntArray) -> float:
         """One step of the optimiser, in as many micro-batches as memory asks for."""
-        share = self._share_of_rank(rows)
+        share = self.processes.share(rows.tolist())
+        n_cells = self.cells[rows].sum(axis=0)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_at(self.step, self.n_steps)
-        self.parallel.train()
+        self.network.train()
         while True:
             micro = within_budget(share, self.sizes, self.budget.tokens)
             try:
-                loss = self._accumulate(micro, len(share))
+                loss = self._accumulate(micro, n_cells)
                 break
             except RuntimeError as error:
                 self.budget.shrink(error, max(map(len, micro)))
-        norm = self.accelerator.clip_grad_norm_(self.trained.values(), MAX_NORM)
+        self.processes.sum_gradients(list(self.trained.values()))
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), MAX_NORM)
         self._descend(bool(torch.isfinite(norm)))
         self.step += 1
-        return loss
+        return self.processes.total(loss, self.device)
 
     def _descend(self, is_finite: bool) -> None:
         """Update the weights; a step whose gradient is not finite is left out."""
@@ -207,46 +213,38 @@ class LanguageTrainer:
                 f"{MAX_LEFT_OUT}th time running. Give a smaller learning_rate, or dtype='float32'."
             )
 
-    def _share_of_rank(self, rows: IntArray) -> list[int]:
-        """The prompts of a step that this process takes: all of them when it is alone."""
-        n, rank = self.accelerator.num_processes, self.accelerator.process_index
-        share: list[int] = rows[rank::n].tolist()
-        return share or rows[:1].tolist()
-
-    def _accumulate(self, micro: list[list[int]], n: int) -> float:
-        """Gradients of the mean loss over n prompts."""
+    def _accumulate(self, micro: list[list[int]], n_cells: IntArray) -> float:
+        """This process's part of the gradient of the mean losses over a step's cells."""
         self.optimizer.zero_grad(set_to_none=True)
         devices = [self.device] if self.device.type == "cuda" else []
         total = 0.0
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed((self.plan.seed * 1_000_003 + self.step) % 2**63)
-            for number, rows in enumerate(micro):
-                is_last = number == len(micro) - 1
-                loss = self._loss(rows) * (len(rows) / n)
-                if is_last or self.accelerator.num_processes == 1:
-                    self.accelerator.backward(loss)
-                else:
-                    with self.accelerator.no_sync(self.parallel):
-                        self.accelerator.backward(loss)
+            seed = self.plan.seed * 1_000_003 + self.step
+            torch.manual_seed((seed + self.processes.rank * 2**52) % 2**63)
+            for rows in micro:
+                loss = self._loss(rows, n_cells)
+                loss.backward()
                 total += float(loss.detach())
         return total
 
-    def _loss(self, rows: list[int]) -> Tensor:
+    def _loss(self, rows: list[int], n_cells: IntArray) -> Tensor:
+        """What some prompts add to the losses, each a mean over cells of the whole step."""
         texts, plan = self.texts, self.plan
         responses = None if texts.responses is None else [texts.responses[i] for i in rows]
         share = hidden_share(self.step, self.n_steps)
         prompts = [texts.prompts[i] for i in rows]
         batch = self.network.collate(prompts, responses, share).to(self.device)
         with autocast(self.device, plan.precision):
-            seen = self.parallel(batch)
+            seen = self.network(batch)
+        shares = (self.cells[rows].sum(axis=0) / np.maximum(n_cells, 1)).tolist()
         weight = torch.ones(len(rows), device=self.device, dtype=torch.float32)
         scores = torch.from_numpy(texts.scores[rows]).to(self.device)
-        loss = routing_loss(seen.logits.float(), scores, weight)
-        loss = loss + plan.response_weight * seen.token_loss
+        loss = shares[0] * routing_loss(seen.logits.float(), scores, weight)
+        loss = loss + shares[1] * plan.response_weight * seen.token_loss
         if texts.descriptors is not None:
             true = torch.from_numpy(texts.descriptors[rows]).to(self.device)
             extra = response_loss(seen.descriptors.float(), true, weight)
-            loss = loss + plan.response_weight * plan.descriptor_weight * extra
+            loss = loss + shares[2] * plan.response_weight * plan.descriptor_weight * extra
         return loss
 
     def _validate(self) -> None:
@@ -254,7 +252,7 @@ class LanguageTrainer:
         held_out = np.flatnonzero(self.texts.is_held_out)
         prompts = [self.texts.prompts[i] for i in held_out]
         _, logits, _ = predict_prompts(self.network, prompts, self.device, self.plan.precision)
-        key = validation_key(logits, self.texts.scores[held_out])
+        key = self.processes.agreed(validation_key(logits, self.texts.scores[held_out]))
         self.losses.append(-key[1])
         is_better = key > self.best_key
         if is_better or not self.plan.early_stopping:
@@ -270,14 +268,26 @@ class LanguageTrainer:
     def finish(self) -> None:
         """Give the network its best weights; the checkpoint is no longer needed."""
         _assign(self.trained, self.best)
-        if self.checkpoint is not None and self.accelerator.is_main_process:
+        if self.checkpoint is not None and self.processes.is_main:
             self.checkpoint.remove()
+        self.processes.wait()
 
 
 @torch.no_grad()
 def _assign(parameters: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     for name, value in values.items():
         parameters[name].copy_(value)
+
+
+def cells_to_learn(network: Any, texts: TrainingTexts) -> IntArray:
+    """Scores, responses to predict tokens of, and described responses of every prompt, (n, 3)."""
+    cells = np.zeros((len(texts.prompts), 3), dtype=np.int64)
+    cells[:, 0] = (~np.isnan(texts.scores)).sum(axis=1)
+    if texts.responses is not None:
+        cells[:, 1] = [sum(map(network.learns_from, row)) for row in texts.responses]
+    if texts.descriptors is not None:
+        cells[:, 2] = (~np.isnan(texts.descriptors)).any(axis=2).sum(axis=1)
+    return cells
 
 
 def rate_at(step: int, n_steps: int) -> float:
