@@ -107,9 +107,9 @@ class CausalLookaheadRouter(BaseLookaheadRouter):
         Mean score of the held-out training prompts, as routed with ``cost_weight=0``; more is
         better.
     blend_ : float
-        Share of what is no local average over the fine-tuned latents in the quality: of the
-        network's own score, and of the router on the frozen encoder. Each has a share by held-out
-        prompts.
+        Share of what is no average over similar prompts of the fine-tuned latents: of the router on
+        the frozen encoder; with ``encoder="drop"`` of the network's own score, which has one only
+        where that routes held-out prompts significantly better.
     temperature_ : float
         Of `predict_proba`, in the units of ``y``.
 

@@ -2,7 +2,8 @@
 
 Held-out prompts decide how much the fine-tuned router may say: a network that was fine-tuned too
 little, or too much, leaves the choice to the frozen encoder. Early stopping chose the network by
-the same prompts, so its error on them is a little too small; hence the doubt is for the frozen one.
+the same prompts, so its error on them is too small. Hence the doubt is for the frozen one, and of
+the fine-tuned one only averages over prompts that its latents make alike count, not its own scores.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class StackedTraining:
 
     def __init__(self, training: LanguageTraining, data: FitData, frozen: LookaheadRouter) -> None:
         self.training, self.data = training, data
+        training.may_blend = False
         self.max_epochs = training.max_epochs
         beside = frozen._start_training(data)
         while not beside.is_over:

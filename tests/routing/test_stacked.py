@@ -43,8 +43,9 @@ def test_the_quality_is_the_weighted_mean_of_what_it_is_made_of(
 ):
     choose = _fitting.choose_beside_network
 
-    def choosing(space, own, scores, held_out, seed):
-        average, _, quality = choose(space, own, scores, held_out, seed)
+    def choosing(*given, may_blend):
+        assert not may_blend
+        average, _, quality = choose(*given, may_blend=may_blend)
         return average, blend, quality
 
     monkeypatch.setattr(_fitting, "choose_beside_network", choosing)

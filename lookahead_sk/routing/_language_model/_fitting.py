@@ -172,9 +172,12 @@ class LanguageTraining:
     ----------
     quality : ndarray of shape (v, K)
         Of the held-out prompts; of the predictor that was made last.
+    may_blend : bool
+        Whether the network may have a share beside a local average.
     """
 
     quality: FloatArray
+    may_blend: bool = True
 
     def __init__(self, router: Any, inputs: LanguageInputs, approach: str, head: str) -> None:
         self.inputs = inputs
@@ -226,7 +229,12 @@ class LanguageTraining:
             )
         own = in_score_units(logits, data.score_range)
         average, blend, self.quality = choose_beside_network(
-            search_space(latents, descriptors), own, scores, held_out, data.seed
+            search_space(latents, descriptors),
+            own,
+            scores,
+            held_out,
+            data.seed,
+            may_blend=self.may_blend,
         )
         network = LanguageModelPredictor(
             state, inputs.max_length, data.score_range, inputs.descriptors

@@ -231,7 +231,13 @@ def choose_blend(local: FloatArray, network: FloatArray, scores: FloatArray) -> 
 
 
 def choose_beside_network(
-    space: Float32Array, network: FloatArray, scores: FloatArray, held_out: BoolArray, seed: int
+    space: Float32Array,
+    network: FloatArray,
+    scores: FloatArray,
+    held_out: BoolArray,
+    seed: int,
+    *,
+    may_blend: bool = True,
 ) -> tuple[Mixture | None, float, FloatArray]:
     """Local averages beside a network that was fine-tuned on all prompts but the held-out ones.
 
@@ -254,6 +260,8 @@ def choose_beside_network(
         Prompts that the network did not train on, v of them.
     seed : int
         Of the clusterings.
+    may_blend : bool, default=True
+        Whether the network may have a share beside a local average.
 
     Returns
     -------
@@ -277,5 +285,5 @@ def choose_beside_network(
         for average, _ in local_averages(projected[~held_out], known, inside, seed, axes):
             candidates.append((average, average.predict(space[held_out])))
     mixture, _, local = choose_quality(candidates, truth, outside)
-    blend = choose_blend(local, own, truth)
+    blend = choose_blend(local, own, truth) if may_blend else 0.0
     return mixture, blend, (1 - blend) * local + blend * own
