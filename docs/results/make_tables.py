@@ -4,8 +4,8 @@
 pages include these files. ``--check`` writes nothing and fails if one of them is out of date.
 
 Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl``, ``search.jsonl``,
-``search_racing.jsonl`` and ``conditional.jsonl``: their tables are computed by the functions of
-``benchmarks``. Other results are stored as they were printed, one CSV file a table in ``data``;
+``search_racing.jsonl``, ``conditional.jsonl`` and ``known_constraints.jsonl``: their tables are
+computed by the functions of ``benchmarks``. Other results are stored as they were printed, one CSV file a table in ``data``;
 ``tables.json`` names the command that prints each of them.
 """
 
@@ -30,6 +30,7 @@ OPTIMIZATION = "python benchmarks/optimization.py --tables"
 SUITES = "python benchmarks/suites.py --tables"
 SEARCH = "python benchmarks/search.py --tables"
 RACING = f"{SEARCH} --results docs/results/search_racing.jsonl"
+KNOWN = "python benchmarks/known_constraints.py --tables"
 CONDITIONAL = "python benchmarks/conditional.py --tables"
 PEERS = ["random", "botorch_qlogei", "botorch_logcei", "optuna_gp", "bayes_opt"]
 ABLATIONS = [
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of date")
     arguments = parser.parse_args()
     rendered = stored_tables() | optimization_tables() | search_tables() | suites_tables()
-    rendered |= conditional_tables()
+    rendered |= conditional_tables() | known_tables()
     stale = [name for name, text in rendered.items() if text != read(name)]
     if arguments.check:
         if stale:
@@ -159,6 +160,14 @@ def conditional_tables() -> dict[str, str]:
         "conditional_scores": with_command(scores, CONDITIONAL),
         "conditional_differences": with_command(differences, CONDITIONAL),
     }
+
+
+def known_tables() -> dict[str, str]:
+    """The table of the runs in ``known_constraints.jsonl``."""
+    import known_constraints as known
+
+    text = printed(lambda: known.print_table(known.load(known.RESULTS)))
+    return {"known_constraints": with_command(text, KNOWN)}
 
 
 def suites_tables() -> dict[str, str]:
