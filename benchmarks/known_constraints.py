@@ -248,11 +248,8 @@ def print_table(runs: list[dict[str, Any]]) -> None:
     head += [f"gap after {BUDGET}", "broke a formula"]
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for name, known in KNOWN.items():
-        of_problem = [r for r in runs if r["problem"] == name]
-        seeds = [{r["seed"] for r in of_problem if r["method"] == method} for method in METHODS]
-        common = set.intersection(*seeds)
         for method in METHODS:
-            found = [r for r in of_problem if r["method"] == method and r["seed"] in common]
+            found = [r for r in runs if (r["problem"], r["method"]) == (name, method)]
             if not found:
                 continue
             row = [
