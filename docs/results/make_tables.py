@@ -5,8 +5,8 @@ pages include these files. ``--check`` writes nothing and fails if one of them i
 
 Results of single runs are stored in ``optimization.jsonl``, ``suites.jsonl``, ``search.jsonl``,
 ``search_racing.jsonl``, ``conditional.jsonl`` and ``known_constraints.jsonl``: their tables are
-computed by the functions of ``benchmarks``. Other results are stored as they were printed, one CSV file a table in ``data``;
-``tables.json`` names the command that prints each of them.
+computed by the functions of ``benchmarks``. Other results are stored as they were printed, one CSV
+file a table in ``data``; ``tables.json`` names the command that prints each of them.
 """
 
 from __future__ import annotations
