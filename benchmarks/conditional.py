@@ -8,16 +8,14 @@ from the results file, missing ones are added to it, and the tables are printed 
 from __future__ import annotations
 
 import argparse
-import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _search_methods import Outcome, constrained, optuna_study, randomized
+from _search_methods import constrained, optuna_study, randomized
 from _search_problems import SearchProblem, load_some_digits
 from scipy.stats import loguniform, randint, t, uniform
-from search import load
+from search import common_seeds, load, run_missing
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import ElasticNet, LogisticRegression
@@ -119,30 +117,6 @@ METHODS = {
 }
 
 
-def run_missing(path: Path, problems: list[str], methods: list[str], n_seeds: int) -> None:
-    """Run what is not in the file, and append each run as soon as it is finished."""
-    done = load(path)
-    for seed in range(n_seeds):
-        for problem in problems:
-            for method in methods:
-                if (problem, method, seed) in done:
-                    continue
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # convergence of single candidates
-                    outcome: Outcome = METHODS[method](PROBLEMS[problem], seed, BUDGET)
-                best, overhead = outcome
-                record = {
-                    "problem": problem,
-                    "method": method,
-                    "seed": seed,
-                    "best": best,
-                    "overhead_seconds": round(overhead / BUDGET, 4),  # CPU, per evaluation
-                }
-                with path.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-                print(f"{problem} {method} seed {seed}: {best[-1]}, {overhead:.1f} s", flush=True)
-
-
 def scores_at(runs: Any, problem: str, method: str, seeds: list[int], step: int) -> Any:
     """Best feasible score of each seed, that of a constant while nothing is feasible."""
     found = [runs[problem, method, seed]["best"][step - 1] for seed in seeds]
@@ -163,8 +137,7 @@ def print_tables(runs: Any, problems: list[str], methods: list[str]) -> None:
     rivals = [m for m in methods if m != REFERENCE]
     scores = {}
     for problem in problems:
-        found = [{s for p, m, s in runs if (p, m) == (problem, method)} for method in methods]
-        seeds = sorted(set.intersection(*found))
+        seeds = common_seeds(runs, problem, methods)
         for step in STEPS:
             if len(seeds) > 1:
                 rows = [scores_at(runs, problem, m, seeds, step) for m in methods]
@@ -207,7 +180,9 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="only print, run nothing")
     args = parser.parse_args()
     if not args.tables:
-        run_missing(args.results, args.problems, args.methods, args.seeds)
+        problems = {name: PROBLEMS[name] for name in args.problems}
+        chosen = {name: METHODS[name] for name in args.methods}
+        run_missing(args.results, problems, chosen, args.seeds, BUDGET)
     methods = [m for m in METHODS if m in args.methods or m == REFERENCE]
     print_tables(load(args.results), args.problems, methods)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _search_methods import METHODS
-from _search_problems import PROBLEMS
+from _search_problems import PROBLEMS, SearchProblem
 from scipy.stats import rankdata, t
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "search.jsonl"
@@ -34,7 +35,13 @@ def load(path: Path) -> Curves:
     return {(r["problem"], r["method"], r["seed"]): r for r in lines}
 
 
-def run_missing(path: Path, problems: list[str], methods: list[str], n_seeds: int) -> None:
+def run_missing(
+    path: Path,
+    problems: Mapping[str, SearchProblem],
+    methods: Mapping[str, Any],
+    n_seeds: int,
+    budget: int,
+) -> None:
     """Run what is not in the file, seed by seed, and append each run as soon as it is finished."""
     done = load(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +52,13 @@ def run_missing(path: Path, problems: list[str], methods: list[str], n_seeds: in
                     continue
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # convergence of single candidates
-                    best, overhead, fits = METHODS[method](PROBLEMS[problem], seed, BUDGET)
+                    best, overhead, fits = methods[method](problems[problem], seed, budget)
                 record = {
                     "problem": problem,
                     "method": method,
                     "seed": seed,
                     "best": best,
-                    "overhead_seconds": round(overhead / BUDGET, 4),  # CPU, per evaluation
+                    "overhead_seconds": round(overhead / budget, 4),  # CPU, per evaluation
                     "fits": fits,
                 }
                 with path.open("a") as file:
@@ -151,7 +158,9 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="only print, run nothing")
     args = parser.parse_args()
     if not args.tables:
-        run_missing(args.results, args.problems, args.methods, args.seeds)
+        problems = {name: PROBLEMS[name] for name in args.problems}
+        methods = {name: METHODS[name] for name in args.methods}
+        run_missing(args.results, problems, methods, args.seeds, BUDGET)
     runs = load(args.results)
     print_tables(runs, args.problems, args.methods)
     if all(any(key[1] == method for key in runs) for method in RACING):

@@ -13,23 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from lookahead_sk._typing import FloatArray
 from lookahead_sk._validation import reject
 from lookahead_sk.routing._checks import FitData
 from lookahead_sk.routing._embedding_router import LookaheadRouter
 from lookahead_sk.routing._features._sentence_encoder import check_encoder, encoder_name
 from lookahead_sk.routing._language_model._fitting import LanguageTraining, backbone_shown
 from lookahead_sk.routing._local_average._selection import (
-    BLENDS,
     best_single,
-    difference_errors,
+    choose_share,
     fit_temperature,
     routed_scores,
     shows_gain,
 )
 from lookahead_sk.routing._lookahead import Training
 from lookahead_sk.routing._predictor import Predictor, capped
-from lookahead_sk.routing._stacked import NO_ENCODER, StackedNetwork
+from lookahead_sk.routing._stacked import NO_ENCODER, RESPONSE_TOKENS, StackedNetwork
 
 
 def check_frozen_encoder(encoder: Any) -> None:
@@ -40,20 +38,26 @@ def check_frozen_encoder(encoder: Any) -> None:
         reject("encoder", accepted, encoder)
 
 
+def has_frozen(router: Any) -> bool:
+    """Whether a fine-tuned router has a frozen encoder beside it."""
+    return not (isinstance(router.encoder, str) and router.encoder == NO_ENCODER)
+
+
 def reads(router: Any) -> str:
     """What the prompts are read by, for the model card."""
-    if router.encoder == NO_ENCODER:
+    if not has_frozen(router):
         return backbone_shown(router)
     return f"{backbone_shown(router)}, beside {encoder_name(router.encoder)}"
 
 
 def beside_frozen(router: Any, data: FitData, training: LanguageTraining) -> Training:
     """The training of a fine-tuned router, with a frozen encoder if it has one."""
-    if isinstance(router.encoder, str) and router.encoder == NO_ENCODER:
+    if not has_frozen(router):
         return training
     frozen = LookaheadRouter(
         encoder=router.encoder,
         response_weight=float(router.response_weight > 0),
+        response_tokens=RESPONSE_TOKENS,
         device=router.device,
         verbose=router.verbose,
     )
@@ -117,29 +121,3 @@ def _as_blend(share: float, blend: float) -> tuple[float, float]:
     """
     whole = 1 - share * (1 - blend)
     return whole, share * blend / whole if whole > 0 else 0.0
-
-
-def choose_share(frozen: FloatArray, own: FloatArray, scores: FloatArray) -> float:
-    """Share of the fine-tuned router that best predicts differences between models.
-
-    Parameters
-    ----------
-    frozen, own : ndarray of shape (n, K)
-        Held-out quality by the router on the frozen encoder, and by the fine-tuned one.
-    scores : ndarray of shape (n, K)
-        True scores, NaN where not observed.
-
-    Returns
-    -------
-    float
-        One of 0, 0.25, 0.5, 0.75 and 1; more than 0 only for a paired advantage of more than two
-        standard errors.
-    """
-    before = difference_errors(frozen, scores)
-    best, least = 0.0, 0.0
-    for share in BLENDS[1:]:
-        gains = before - difference_errors((1 - share) * frozen + share * own, scores)
-        error = float(gains.std(ddof=1)) / np.sqrt(len(gains)) if len(gains) > 1 else np.inf
-        if gains.mean() > max(least, 2 * error):
-            best, least = share, float(gains.mean())
-    return best

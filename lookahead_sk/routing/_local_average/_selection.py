@@ -6,7 +6,7 @@ by the error that routing is sensitive to: of differences between models, not of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -218,15 +218,47 @@ def choose_blend(local: FloatArray, network: FloatArray, scores: FloatArray) -> 
         One of 0, 0.25, 0.5, 0.75 and 1.
     """
     reference = routed_scores(local, scores)
+    return _best_share(
+        lambda blend: routed_scores((1 - blend) * local + blend * network, scores) - reference
+    )
+
+
+def choose_share(frozen: FloatArray, own: FloatArray, scores: FloatArray) -> float:
+    """Share of a fine-tuned router, beside one on a frozen encoder, by held-out error.
+
+    Parameters
+    ----------
+    frozen, own : ndarray of shape (n, K)
+        Held-out quality by the router on the frozen encoder, and by the fine-tuned one.
+    scores : ndarray of shape (n, K)
+        True scores, NaN where not observed.
+
+    Returns
+    -------
+    float
+        One of 0, 0.25, 0.5, 0.75 and 1: that which best predicts differences between models; more
+        than 0 only for a paired advantage of more than two standard errors.
+    """
+    before = difference_errors(frozen, scores)
+    return _best_share(
+        lambda share: before - difference_errors((1 - share) * frozen + share * own, scores)
+    )
+
+
+def _best_share(gains_of: Callable[[float], FloatArray]) -> float:
+    """Share of the largest mean gain over a share of 0, by two standard errors at least.
+
+    ``gains_of`` gives the paired gains (n,) of a share, NaN where unknown.
+    """
     best, best_gain = 0.0, 0.0
-    for blend in BLENDS[1:]:
-        gains = routed_scores((1 - blend) * local + blend * network, scores) - reference
+    for share in BLENDS[1:]:
+        gains = gains_of(share)
         gains = gains[~np.isnan(gains)]
         if len(gains) < 2:
             continue
         gain = float(gains.mean())
         if gain > max(best_gain, 2 * float(gains.std(ddof=1)) / np.sqrt(len(gains))):
-            best, best_gain = blend, gain
+            best, best_gain = share, gain
     return best
 
 
